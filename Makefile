@@ -1,0 +1,28 @@
+# `make demo` needs a Python >= 3.11 and nothing else: no install, no network. The other targets make .venv first.
+# ARGS="..." is passed on; PYTHON=... names the interpreter instead of having it found.
+.PHONY: demo test lint bench conformance clean venv
+
+demo:
+	@tools/python -m mqbridge demo $(ARGS)
+
+venv:
+	@tools/python tools/bootstrap.py
+
+test: venv
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: venv
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/python tools/check_tree.py
+
+bench: venv
+	@.venv/bin/python -m mqbridge bench $(ARGS)
+
+conformance: venv
+	@.venv/bin/python -m mqbridge conformance $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
