@@ -1,0 +1,215 @@
+"""Receiving: what both consumers share. The rule of this room: one thread polls, any thread settles.
+
+What a topic's offsets mean is in topic_consumer.py, what a queue's tokens mean in queue_consumer.py, workers and order in
+dispatch.py.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+from mqbridge.capabilities import Capability as Cap
+from mqbridge.errors import Closed, ConcurrentUse, InvalidSpec, MqbridgeError
+from mqbridge.messages import Delivery
+from mqbridge.waiting import Deadline, Signal
+
+if TYPE_CHECKING:
+    from mqbridge.bus import Bus
+    from mqbridge.dispatch import RunStats, Stop
+    from mqbridge.semantics.backoff import RetryPolicy
+    from mqbridge.spi import Subscription
+
+T = TypeVar("T")
+U = TypeVar("U")
+AckMode = Literal["explicit", "before", "auto"]
+
+WHOLE_BLOCKS = 1 << 30
+"""As `max_messages`: take a block as it is, without cutting it."""
+
+
+class BaseConsumer(Generic[T]):
+    """Polling, streaming, closing, and the guard against two threads."""
+
+    _subscription: Subscription
+
+    def __init__(self, bus: Bus, ack: AckMode, settle_interval_s: float) -> None:
+        self._bus = bus
+        self._ack = ack
+        self._ready = Signal()
+        self._polling = threading.Lock()
+        self._pending: Iterator[Delivery[T]] = iter(())
+        self._closed = False
+        self._fatal: MqbridgeError | None = None
+        self._settle_interval_s = settle_interval_s
+        self._job: int | None = None
+
+    def _start(self) -> None:
+        """Begin the background settling; the last step of a constructor."""
+        self._job = self._bus._pump.every(self._settle_interval_s, self._settle_now)
+        self._bus._closables[self] = None
+
+    # --- polling
+
+    def poll(self, max_messages: int = 500, timeout: float = 1.0) -> list[Delivery[T]]:
+        """Up to `max_messages` deliveries, as soon as one is there; an empty list after `timeout` seconds.
+
+        One thread at a time: a second one raises `ConcurrentUse`. Raises what ended the consumer, if something did.
+        """
+        if max_messages < 1:
+            raise InvalidSpec(f"max_messages must be 1 or more, not {max_messages}", field="max_messages")
+        self._enter()
+        try:
+            got = list(islice(self._pending, max_messages))
+            return got or self._wait_for(max_messages, Deadline(timeout))
+        finally:
+            self._polling.release()
+
+    def stream(self, idle_timeout_s: float | None = None) -> Iterator[Delivery[T]]:
+        """Deliveries one by one; ends when none came for `idle_timeout_s` seconds (None: never) or the consumer is closed.
+
+        Leaving the loop early loses nothing: what was fetched comes with the next `poll` or `stream`.
+        """
+        while not self._closed:
+            self._enter()
+            try:
+                batch = self._pending
+                first = next(batch, None)
+                if first is None:
+                    got = self._wait_for(WHOLE_BLOCKS, Deadline(idle_timeout_s))
+                    if not got:
+                        return
+                    self._pending = batch = iter(got)
+                    first = next(batch)
+            finally:
+                self._polling.release()
+            yield first
+            # The iterator is shared with poll(): whoever comes next goes on where this loop was left.
+            yield from batch
+
+    def __iter__(self) -> Iterator[Delivery[T]]:
+        return self.stream()
+
+    def _enter(self) -> None:
+        self._bus._guard.check()
+        if not self._polling.acquire(blocking=False):
+            raise ConcurrentUse(
+                "a second thread polls this consumer while the first one does. Nothing was fetched; give each thread a "
+                "consumer of its own, or hand deliveries to workers with run()."
+            )
+        if self._closed:
+            self._polling.release()
+            raise Closed("this consumer is closed; make another with bus.consumer()")
+
+    def _wait_for(self, max_messages: int, deadline: Deadline) -> list[Delivery[T]]:
+        while True:
+            self._ready.clear()
+            self._handle_events()
+            if self._fatal is not None:
+                raise self._fatal
+            got = self._fetch(max_messages)
+            if got:
+                return got
+            if deadline.passed() or self._closed:
+                return []
+            self._ready.wait(deadline.left_s(self._next_due_s()))
+
+    def _keep_alive(self) -> None:
+        """A poll that takes nothing: events are handled and membership stays alive while handlers are busy."""
+        self._enter()
+        try:
+            self._handle_events()
+            if self._fatal is not None:
+                raise self._fatal
+        finally:
+            self._polling.release()
+
+    # --- what the two kinds differ in
+
+    @abstractmethod
+    def _handle_events(self) -> None: ...
+
+    @abstractmethod
+    def _fetch(self, max_messages: int) -> list[Delivery[T]]: ...
+
+    @abstractmethod
+    def _settle_now(self) -> None:
+        """Tell the engine what is settled; never blocks, any thread."""
+
+    @abstractmethod
+    def _next_due_s(self) -> float | None:
+        """Seconds until something of this consumer's own becomes due."""
+
+    @abstractmethod
+    def commit(self, timeout: float = 30.0) -> None: ...
+
+    @abstractmethod
+    def close(self, timeout: float = 30.0) -> None: ...
+
+    # --- workers
+
+    def run(
+        self,
+        handler: Callable[[Delivery[T]], Any],
+        *,
+        workers: int = 1,
+        order: Literal["key", "partition", "none"] = "key",
+        retry: RetryPolicy | None = None,
+        handler_timeout_s: float | None = None,
+        stop: Stop | threading.Event | None = None,
+    ) -> RunStats:
+        """Call `handler` for each delivery on `workers` threads until `stop` is set; returns what was done.
+
+        A handler that returns has its delivery acked; one that raises goes to the `retry` policy (the consumer's, else
+        3 attempts with backoff); a delivery that the handler settled is left alone. `Fenced`, `Denied` and `Closed`
+        propagate. `order` keeps deliveries of one key, or of one partition, one after another; with "none" none waits for
+        another. A handler may take minutes: membership stays alive, and no more is fetched than `workers` can hold.
+        `handler_timeout_s`: a handler that takes longer counts as failed and its late result is ignored; its thread cannot
+        be stopped and is replaced.
+        """
+        from mqbridge.dispatch import Dispatcher
+
+        return Dispatcher(self, handler, workers, order, retry, handler_timeout_s, stop).run()
+
+    # --- escape hatch
+
+    def run_on_client(self, kind: type[U], fn: Callable[[U], Any]) -> Any:
+        """Call ``fn(native)`` with the native object of that type, on the thread that owns it: this one, while polling is
+        held off."""
+        self._bus.capabilities.need(Cap.UNWRAP, "run_on_client()")
+        self._enter()
+        try:
+            native = self._subscription.unwrap(kind)
+            if native is None:
+                raise InvalidSpec(f"the {self._bus.engine} consumer has no {kind.__name__} inside", field="kind")
+            return fn(native)
+        finally:
+            self._polling.release()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except MqbridgeError as failure:
+            error.add_note(f"while closing the consumer: {type(failure).__name__}: {failure}")
+
+    def _finish(self) -> None:
+        """The common end of `close`."""
+        self._closed = True
+        if self._job is not None:
+            self._bus._pump.cancel(self._job)
+        self._bus._closables.pop(self, None)
+        self._ready.set()
+        if self._bus._hooks.closed is not None:
+            self._bus._hooks.closed(what="consumer")

@@ -1,0 +1,243 @@
+"""Consuming a queue: tokens, settled one by one.
+
+The rule of this room: a verb is a local mark, and the engine is told in batches: at each poll, at intervals, on commit
+and on close. What is out and not settled when the connection breaks is not ours any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mqbridge.capabilities import Capability as Cap
+from mqbridge.consumer import AckMode, BaseConsumer
+from mqbridge.errors import ConfigurationError, LeaseLost, MqbridgeError, OperationTimeout
+from mqbridge.ledger import DONE, Page
+from mqbridge.messages import Delivery
+from mqbridge.spi import (
+    Disconnected,
+    Fatal,
+    QueueDescription,
+    QueueSubscription,
+    QueueSubscriptionSpec,
+    Reconnected,
+    SettleFailed,
+    SettleVerb,
+)
+from mqbridge.topology import Queue
+from mqbridge.waiting import Deadline, Pending, Turnstile, wait
+
+if TYPE_CHECKING:
+    from mqbridge.bus import Bus
+
+T = TypeVar("T")
+log = logging.getLogger("mqbridge.consumer")
+
+__all__ = ["QueueConsumer"]
+
+
+class _QueuePage(Page):
+    """A page that remembers which marks the engine has been told."""
+
+    __slots__ = ("told",)
+
+    def __init__(self, block: Any, owner: Any, codec: Any) -> None:
+        super().__init__(block, owner, codec)
+        self.told = bytearray(block.count)
+
+
+class QueueConsumer(BaseConsumer[T]):
+    """A competing consumer of one queue; made by `Bus.consumer`.
+
+    At most `prefetch` deliveries are out and not settled. A delivery of this consumer is given to another when this one
+    closes (not counted as an attempt) or dies (counted).
+    """
+
+    def __init__(
+        self, bus: Bus, queue: Queue[T], *, prefetch: int, ack: AckMode, priority: int, settle_interval_s: float
+    ) -> None:
+        super().__init__(bus, ack, settle_interval_s)
+        self.queue = queue
+        pending: Pending[QueueDescription] = Pending()
+        bus._connection.admin.describe_queue(queue, pending.complete)
+        described = pending.wait(bus._operation_timeout_s, f"looking at {queue}", "not_applied")
+        self._dead_letters = described.queue.dead_letter is not None
+        self._codec = None if queue.codec.name == "bytes" else queue.codec
+        self._pages: deque[_QueuePage] = deque()
+        self._verbs: list[SettleVerb] = []
+        self._settling = threading.Lock()
+        self._turnstile = Turnstile()
+        self._submitted = 0
+        self._answered = 0
+        self._late: list[MqbridgeError] = []
+        self._subscription: QueueSubscription = bus._connection.subscribe_queue(
+            QueueSubscriptionSpec(queue, prefetch, priority, before=ack == "before"), self._ready.set
+        )
+        self._start()
+
+    # --- polling
+
+    def _handle_events(self) -> None:
+        for event in self._subscription.events():
+            match event:
+                case Disconnected(reason):
+                    self._lose(f"the connection was lost ({reason}), and its deliveries with it")
+                case SettleFailed(_, error):
+                    self._late.append(error)
+                case Fatal(error):
+                    self._fatal = error
+                case Reconnected():
+                    log.info("consuming %s again", self.queue)
+                case _:
+                    log.debug("event %r", event)
+
+    def _fetch(self, max_messages: int) -> list[Delivery[T]]:
+        self._settle_now()
+        block = self._subscription.take(max_messages)
+        if block is None:
+            return []
+        page = _QueuePage(block, self, self._codec)
+        page.shown = block.count
+        deliveries = block.deliveries(0, block.count, page)
+        if self._ack == "before":
+            # The engine settled them when it handed them out: at most once.
+            page.marks[:] = bytes((DONE,)) * block.count
+        else:
+            self._pages.append(page)
+        if self._bus._hooks.received is not None:
+            self._bus._hooks.received(destination=self.queue, partition=None, count=block.count)
+        if len(deliveries) > max_messages:
+            self._pending = iter(deliveries)
+            return list(islice(self._pending, max_messages))
+        return deliveries
+
+    def _next_due_s(self) -> float | None:
+        # An idle poll settles what other threads have marked, so that a full prefetch window opens again.
+        return self._settle_interval_s if self._pages else None
+
+    def _lose(self, reason: str) -> None:
+        with self._settling:
+            self._verbs.clear()
+            while self._pages:
+                self._pages.popleft().lose(reason)
+        self._pending = iter(())
+
+    # --- verbs (ledger.Owner)
+
+    def _take(self, delivery: Delivery[Any], verb: SettleVerb) -> None:
+        page, index = delivery._page, delivery._index
+        with self._settling:
+            page.take(index, DONE)
+            page.told[index] = 1  # type: ignore[attr-defined]
+            self._verbs.append(verb)
+
+    def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+        if delay_s:
+            self._bus.capabilities.need(Cap.DELAYED_RETRY, "release(delay_s=...)")
+        self._take(delivery, SettleVerb("release", delivery._block.offset(delivery._index), delay_s))
+
+    def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+        if delay_s:
+            self._bus.capabilities.need(Cap.DELAYED_RETRY, "retry(delay_s=...)")
+        text = None if error is None else _text(error)
+        self._take(delivery, SettleVerb("retry", delivery._block.offset(delivery._index), delay_s, text))
+
+    def reject(self, delivery: Delivery[Any], reason: str) -> None:
+        if not self._dead_letters:
+            raise ConfigurationError(
+                f"{self.queue} has no dead-letter queue, so reject() would drop the message. Nothing was settled; give the "
+                "queue a dead_letter, or ack() what may be dropped."
+            )
+        self._take(delivery, SettleVerb("reject", delivery._block.offset(delivery._index), 0.0, reason))
+
+    # --- settling
+
+    def _collect(self) -> list[SettleVerb]:
+        """What was marked since the last time, as verbs. Under the settling lock."""
+        verbs, self._verbs = self._verbs, []
+        finished = True
+        for page in self._pages:
+            marks, told = page.marks, page.told
+            if marks != told:
+                offset = page.block.offset
+                for index, mark in enumerate(marks):
+                    if mark == DONE and not told[index]:
+                        told[index] = 1
+                        verbs.append(SettleVerb("ack", offset(index)))
+        while finished and self._pages:
+            page = self._pages[0]
+            finished = page.told.find(0) < 0
+            if finished:
+                self._pages.popleft()
+        return verbs
+
+    def _settle_now(self) -> None:
+        with self._settling:
+            verbs = self._collect()
+            if not verbs:
+                return
+            self._submitted += 1
+            # Submitted under the lock: two threads must not pass each other with the verbs of one delivery.
+            self._subscription.settle(verbs, self._settled)
+        if self._bus._hooks.settled is not None:
+            self._bus._hooks.settled(destination=self.queue, count=len(verbs))
+
+    def _settled(self, refused: tuple[int, ...] | None, error: MqbridgeError | None) -> None:
+        if error is not None:
+            self._late.append(error)
+        elif refused:
+            self._late.append(
+                LeaseLost(
+                    f"{len(refused)} deliveries of {self.queue} were settled too late: they had been given to another "
+                    "consumer, or were lost with the connection. Their settlement was not applied.",
+                    tokens=refused,
+                    engine=self._bus.engine,
+                )
+            )
+        self._answered += 1
+        self._turnstile.progress()
+
+    def commit(self, timeout: float = 30.0) -> None:
+        """Wait until the engine has every settlement marked so far; raise `LeaseLost` for those that came too late."""
+        self._bus._guard.check()
+        self._settle_now()
+        target = self._submitted
+        if not self._turnstile.wait_for(lambda: self._answered >= target, timeout):
+            raise OperationTimeout(
+                f"the settlements for {self.queue} were not answered within {timeout:g} s. They may have been applied; what "
+                "was not will be delivered again.",
+                outcome="unknown",
+            )
+        if self._late:
+            late, self._late = self._late, []
+            raise late[0]
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Settle what is marked, give back the rest (not counted), and end; twice is harmless."""
+        if self._closed:
+            return
+        if self._bus._guard.forked:
+            self._closed = True
+            return
+        deadline = Deadline(timeout)
+        try:
+            self._return_unshown(list(self._pending))
+            self.commit(timeout)
+        finally:
+            self._finish()
+            wait(self._subscription.close, deadline.left_s(), f"closing the consumer of {self.queue}")
+            self._lose("its consumer was closed, and the message was given back")
+
+    def _return_unshown(self, deliveries: Sequence[Delivery[T]]) -> None:
+        """Fetched, never seen by the application: back without an attempt."""
+        for delivery in deliveries:
+            if not delivery.settled:
+                self._take(delivery, SettleVerb("return", delivery._block.offset(delivery._index)))
+
+
+def _text(error: BaseException | str) -> str:
+    return error if isinstance(error, str) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,68 @@
+"""URLs of engines. The rule of this room: a password enters here and is never shown again.
+
+``native:`` ``native:?name=x`` ``native:./folder`` ``native:/folder``, ``kafka://h1:9092,h2:9092``,
+``amqp://user:password@host:5672/vhost``.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote
+
+from mqbridge.errors import ConfigurationError
+from mqbridge.spi import Url
+
+__all__ = ["parse_url"]
+
+
+def parse_url(text: str) -> Url:
+    """Split a URL; `ConfigurationError` says what is wrong with it, without showing a password."""
+    scheme, colon, rest = text.partition(":")
+    if not colon or not scheme or not all(char.isalnum() or char in "+-." for char in scheme):
+        raise ConfigurationError(
+            f"{_masked(text)!r} is not a URL of an engine; one looks like native:./folder, kafka://localhost:9092 or "
+            "amqp://localhost/"
+        )
+    rest, _, query_text = rest.partition("?")
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(query_text, keep_blank_values=True):
+        if name in query:
+            raise ConfigurationError(f"option {name!r} is given twice in the URL")
+        query[name] = value
+    masked = _masked(text)
+    if not rest.startswith("//"):
+        return Url(scheme.lower(), path=unquote(rest), query=query, text=masked)
+    authority, slash, path = rest[2:].partition("/")
+    userinfo, at, hosts_text = authority.rpartition("@")
+    username, _, password = userinfo.partition(":")
+    hosts = tuple(_host(item, masked) for item in hosts_text.split(",")) if hosts_text else ()
+    return Url(
+        scheme.lower(),
+        hosts=hosts,
+        username=unquote(username) if at else None,
+        password=unquote(password) if at and ":" in userinfo else None,
+        path=unquote(slash + path),
+        query=query,
+        text=masked,
+    )
+
+
+def _host(text: str, masked: str) -> tuple[str, int | None]:
+    if text.startswith("["):
+        name, bracket, rest = text[1:].partition("]")
+        port_text = rest.removeprefix(":")
+        good = bool(bracket) and bool(name)
+    else:
+        name, _, port_text = text.partition(":")
+        good = bool(name)
+    if not good or (port_text and not (port_text.isdigit() and 0 < int(port_text) < 65536)):
+        raise ConfigurationError(f"{text!r} in {masked!r} is not host:port")
+    return name, int(port_text) if port_text else None
+
+
+def _masked(text: str) -> str:
+    scheme, separator, rest = text.partition("//")
+    authority, slash, path = rest.partition("/")
+    userinfo, at, hosts = authority.rpartition("@")
+    if not separator or not at or ":" not in userinfo:
+        return text
+    return f"{scheme}//{userinfo.partition(':')[0]}:***@{hosts}{slash}{path}"
