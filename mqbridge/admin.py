@@ -197,7 +197,8 @@ class Admin:
         self._ask(lambda done: self._spi.unbind(binding, done), f"unbinding {binding.exchange}")
 
     def add_partitions(self, topic: Topic[Any], partitions: int) -> None:
-        """Grow a topic to `partitions`. Keys move: of the existing keys most map to another partition from now on, so order
+        """Grow a topic to `partitions`. Keys move: of the existing keys most map to another partition from now on,
+        so order
         per key holds within before and within after, not across; drain the topic first if that matters."""
         self._bus.capabilities.need(Cap.ADD_PARTITIONS, "add_partitions()")
         self._ask(lambda done: self._spi.add_partitions(topic, partitions, done), f"adding partitions to {topic}")
@@ -233,10 +234,13 @@ class Admin:
     def offsets(self, topic: Topic[Any]) -> dict[int, PartitionOffsets]:
         """Start, end, high watermark and last stable offset of each partition.
 
-        `end` is the offset after the last record: offsets may have gaps, so ``end - start`` is an upper bound of the count.
+        `end` is the offset after the last record: offsets may have gaps, so ``end - start`` is an upper bound of the
+        count.
         """
         self._bus.capabilities.need(Cap.END_OFFSETS, "offsets()")
-        described: TopicDescription = self._ask(lambda done: self._spi.describe_topic(topic, done), f"offsets of {topic}")
+        described: TopicDescription = self._ask(
+            lambda done: self._spi.describe_topic(topic, done), f"offsets of {topic}"
+        )
         return dict(described.partitions)
 
     def offset_at(self, topic: Topic[Any], when: _dt.datetime) -> dict[int, int | None]:
@@ -300,7 +304,9 @@ class Admin:
         offsets = self.offsets(topic)
         if start.kind == "since":
             at_ms = start.timestamp_ms or 0
-            found: Mapping[int, int | None] = self._ask(lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}")
+            found: Mapping[int, int | None] = self._ask(
+                lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}"
+            )
             return {p: offsets[p].end if (at := found.get(p)) is None else at for p in offsets}
         unknown = sorted(set(start.offsets) - set(offsets))
         if unknown:
@@ -327,21 +333,19 @@ class Admin:
         """Look at the dead letters of a queue without removing them; `source` is the queue they died in."""
         self._bus.capabilities.need(Cap.BROWSE_DEAD_LETTERS, "dead_letters()")
         target = self._dead_letter_queue(source)
-        stored: Sequence[StoredMessage] = self._ask(lambda done: self._spi.browse(target, max_messages, done), f"browsing {target}")
+        stored: Sequence[StoredMessage] = self._ask(
+            lambda done: self._spi.browse(target, max_messages, done), f"browsing {target}"
+        )
         return [_dead_letter(message) for message in stored]
 
-    def redrive(
-        self, source: Queue[Any], *, tokens: Sequence[int] | None = None, max_messages: int = 1_000_000
-    ) -> int:
+    def redrive(self, source: Queue[Any], *, tokens: Sequence[int] | None = None, max_messages: int = 1_000_000) -> int:
         """Move dead letters of `source` back to it, attempts counted anew, message id kept; returns how many.
 
         Each is written back before it leaves the dead-letter queue, so a crash in between may duplicate, never lose.
         """
         self._bus.capabilities.need(Cap.REDRIVE, "redrive()")
         target = self._dead_letter_queue(source)
-        return self._ask(
-            lambda done: self._spi.move(target, tokens, source, max_messages, done), f"redriving {target}"
-        )
+        return self._ask(lambda done: self._spi.move(target, tokens, source, max_messages, done), f"redriving {target}")
 
     def _dead_letter_queue(self, source: Queue[Any]) -> Queue[Any]:
         described = self.describe(source)
@@ -376,7 +380,8 @@ def _in_order(specs: Sequence[Spec]) -> list[Spec]:
 def _object(destination: Any) -> None:
     if not isinstance(destination, Destination):
         raise InvalidSpec(
-            f"admin calls take a Topic, Queue or Exchange, not {type(destination).__name__}; mqbridge.parse() makes one",
+            f"admin calls take a Topic, Queue or Exchange, not {type(destination).__name__}; mqbridge.parse() "
+            "makes one",
             field="destination",
         )
 
@@ -384,7 +389,8 @@ def _object(destination: Any) -> None:
 def _mismatch(spec: Destination, differences: tuple[tuple[str, Any, Any], ...], engine: str) -> Mismatch:
     lines = "; ".join(f"{field}: wanted {wanted!r}, found {found!r}" for field, wanted, found in differences)
     return Mismatch(
-        f"{spec} exists, but not as specified: {lines}. Nothing was changed. Specify what is there, choose another name, or "
+        f"{spec} exists, but not as specified: {lines}. Nothing was changed. Specify what is there, choose "
+        "another name, or "
         "delete it (with its messages) and ensure it again.",
         engine=engine,
         differences=differences,

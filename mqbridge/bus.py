@@ -65,7 +65,8 @@ def connect(
 ) -> Bus:
     """Connect to an engine: the handshake is done when this returns.
 
-    Without a URL the environment's ``MQBRIDGE_URL`` counts, and nothing else. `options` are the engine's, the same that its
+    Without a URL the environment's ``MQBRIDGE_URL`` counts, and nothing else. `options` are the engine's, the same
+    that its
     URL takes in the query. `emulation` says what to do with capabilities that the engine only emulates.
     `operation_timeout_s` bounds every call that waits for the engine and has no timeout of its own.
 
@@ -89,7 +90,8 @@ def connect(
             close = nearest(name, sorted(engine.options))
             hint = f" Did you mean {close!r}?" if close else ""
             raise UnsupportedOption(
-                f"engine {engine.name!r} has no option {name!r}.{hint} Known: {', '.join(sorted(engine.options)) or 'none'}",
+                f"engine {engine.name!r} has no option {name!r}.{hint} Known: "
+                f"{', '.join(sorted(engine.options)) or 'none'}",
                 engine=engine.name,
                 option=name,
                 nearest=close,
@@ -172,7 +174,8 @@ class Bus:
         return self._state[0]
 
     def on_state(self, fn: Callable[[spi.State, str], Any]) -> None:
-        """Call ``fn(state, reason)`` on the callback thread at each change: connected, blocked, reconnecting, fenced, closed."""
+        """Call ``fn(state, reason)`` on the callback thread at each change: connected, blocked, reconnecting,
+        fenced, closed."""
         self._listeners.append(fn)
 
     def _on_state(self, state: spi.State, reason: str) -> None:
@@ -276,8 +279,8 @@ class Bus:
 
         For topics `start` is mandatory: it applies where the group has no committed offset, and is committed before the
         first delivery; a partition added later starts at its beginning; a committed offset that retention has removed
-        raises `OffsetLost` unless `on_gap` says otherwise. ``ack="explicit"`` is at least once; ``"before"`` settles before
-        the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which loses and
+        raises `OffsetLost` unless `on_gap` says otherwise. ``ack="explicit"`` is at least once; ``"before"`` settles
+        before the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which loses and
         duplicates, as auto-commit does.
         """
         self._ready_to_make()
@@ -331,7 +334,8 @@ class Bus:
             raise ConfigurationError("a topic is consumed in a group: consumer(topic, group=..., start=...)")
         if not isinstance(start, Position) or start is NOW:
             raise ConfigurationError(
-                "start= is mandatory: EARLIEST, LATEST, At({partition: offset}) or Since(...). It says where a group without "
+                "start= is mandatory: EARLIEST, LATEST, At({partition: offset}) or Since(...). It says where a "
+                "group without "
                 "committed offsets begins; a silent default would lose or repeat messages."
             )
         _choice("ack", ack, ("explicit", "before", "auto"))
@@ -349,7 +353,8 @@ class Bus:
             need(Cap.TOPIC_DEAD_LETTER, "dead_letter=")
         if retry is not None and retry.max_attempts is not None and not dead_letter:
             raise ConfigurationError(
-                f"retry has max_attempts={retry.max_attempts} and there is no dead_letter: a message past the limit would "
+                f"retry has max_attempts={retry.max_attempts} and there is no dead_letter: a message past the "
+                "limit would "
                 "have nowhere to go. Give dead_letter=True or a Topic, or a RetryPolicy(max_attempts=None)."
             )
         spec = spi.TopicSubscriptionSpec(
@@ -391,7 +396,8 @@ class Bus:
     # --- ending
 
     def close(self, timeout: float = 30.0) -> None:
-        """Close producers (flushing them), consumers (committing what is settled), then the connection; twice is harmless."""
+        """Close producers (flushing them), consumers (committing what is settled), then the connection; twice is
+        harmless."""
         if self._closed:
             return
         self._closed = True
@@ -402,7 +408,7 @@ class Bus:
         deadline = Deadline(timeout)
         failures: list[MqbridgeError] = []
         # Consumers first: a handler's last sends are flushed after them.
-        for item in sorted(list(self._closables), key=lambda item: isinstance(item, Producer)):
+        for item in sorted(self._closables, key=lambda item: isinstance(item, Producer)):
             try:
                 item.close(deadline.left_s() or 0.0)
             except MqbridgeError as error:

@@ -133,9 +133,7 @@ class Support:
 class Capabilities(Mapping[Capability, Support]):
     """All capabilities of one connection: ``bus.capabilities[Capability.REPLAY_BY_TIME]``."""
 
-    def __init__(
-        self, engine: str, rows: Mapping[Capability, Support], *, emulation: EmulationMode = "allow"
-    ) -> None:
+    def __init__(self, engine: str, rows: Mapping[Capability, Support], *, emulation: EmulationMode = "allow") -> None:
         missing = [name for name in Capability if name not in rows]
         if missing:
             raise ConfigurationError(f"engine {engine!r} states nothing about {', '.join(missing)}", engine=engine)

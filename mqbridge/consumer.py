@@ -1,6 +1,7 @@
 """Receiving: what both consumers share. The rule of this room: one thread polls, any thread settles.
 
-What a topic's offsets mean is in topic_consumer.py, what a queue's tokens mean in queue_consumer.py, workers and order in
+What a topic's offsets mean is in topic_consumer.py, what a queue's tokens mean in queue_consumer.py, workers and
+order in
 dispatch.py.
 """
 
@@ -70,7 +71,8 @@ class BaseConsumer(Generic[T]):
             self._polling.release()
 
     def stream(self, idle_timeout_s: float | None = None) -> Iterator[Delivery[T]]:
-        """Deliveries one by one; ends when none came for `idle_timeout_s` seconds (None: never) or the consumer is closed.
+        """Deliveries one by one; ends when none came for `idle_timeout_s` seconds (None: never) or the consumer is
+        closed.
 
         Leaving the loop early loses nothing: what was fetched comes with the next `poll` or `stream`.
         """
@@ -166,9 +168,11 @@ class BaseConsumer(Generic[T]):
 
         A handler that returns has its delivery acked; one that raises goes to the `retry` policy (the consumer's, else
         3 attempts with backoff); a delivery that the handler settled is left alone. `Fenced`, `Denied` and `Closed`
-        propagate. `order` keeps deliveries of one key, or of one partition, one after another; with "none" none waits for
+        propagate. `order` keeps deliveries of one key, or of one partition, one after another; with "none" none
+        waits for
         another. A handler may take minutes: membership stays alive, and no more is fetched than `workers` can hold.
-        `handler_timeout_s`: a handler that takes longer counts as failed and its late result is ignored; its thread cannot
+        `handler_timeout_s`: a handler that takes longer counts as failed and its late result is ignored; its thread
+        cannot
         be stopped and is replaced.
         """
         from mqbridge.dispatch import Dispatcher
@@ -178,7 +182,8 @@ class BaseConsumer(Generic[T]):
     # --- escape hatch
 
     def run_on_client(self, kind: type[U], fn: Callable[[U], Any]) -> Any:
-        """Call ``fn(native)`` with the native object of that type, on the thread that owns it: this one, while polling is
+        """Call ``fn(native)`` with the native object of that type, on the thread that owns it: this one, while
+        polling is
         held off."""
         self._bus.capabilities.need(Cap.UNWRAP, "run_on_client()")
         self._enter()

@@ -1,6 +1,7 @@
 """Workers and order: `consumer.run`.
 
-The rule of this room: a lane is a sequence of deliveries that must be handled one after another (a key, a partition, or a
+The rule of this room: a lane is a sequence of deliveries that must be handled one after another (a key, a partition,
+or a
 delivery of its own), a worker handles the head of a lane, and the polling thread never waits for a handler, so that
 membership stays alive however long one takes.
 """
@@ -69,7 +70,8 @@ class Stop:
 
 
 def stop_on_signals(*signals: signal.Signals) -> Stop:
-    """A `Stop` that SIGTERM and SIGINT set (or the signals given). Call it in the main thread; it installs the handlers."""
+    """A `Stop` that SIGTERM and SIGINT set (or the signals given). Call it in the main thread; it installs the
+    handlers."""
     stop = Stop()
     for number in signals or (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -116,7 +118,9 @@ class Dispatcher:
         if order not in ("key", "partition", "none"):
             raise ConfigurationError(f"order must be 'key', 'partition' or 'none', not {order!r}")
         if consumer._ack != "explicit" and retry is not None:
-            raise ConfigurationError(f"retry needs ack='explicit': with ack={consumer._ack!r} all is settled beforehand")
+            raise ConfigurationError(
+                f"retry needs ack='explicit': with ack={consumer._ack!r} all is settled beforehand"
+            )
         self._consumer = consumer
         self._handler = handler
         self._workers = workers

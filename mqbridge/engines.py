@@ -1,6 +1,7 @@
 """Which engine serves which URL scheme. The rule of this room: an engine is found, never imported by name.
 
-Entry points of the group ``mqbridge.engines`` name engines; the native one is also known here by one lazy line, so that a
+Entry points of the group ``mqbridge.engines`` name engines; the native one is also known here by one lazy line, so
+that a
 tree that is not installed runs.
 """
 
@@ -28,13 +29,12 @@ def find_engine(scheme: str) -> spi.Engine:
     if scheme not in found:
         if extra is not None:
             raise ConfigurationError(
-                f"no engine for {scheme!r} is installed: it comes with the extra {extra!r} (pip install 'mqbridge[{extra}]')"
+                f"no engine for {scheme!r} is installed: it comes with the extra {extra!r} (pip install "
+                f"'mqbridge[{extra}]')"
             )
         close = nearest(scheme, sorted({*found, *_EXTRAS}))
         hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigurationError(
-            f"unknown engine {scheme!r}{hint} Known: {', '.join(sorted({*found, *_EXTRAS}))}"
-        )
+        raise ConfigurationError(f"unknown engine {scheme!r}{hint} Known: {', '.join(sorted({*found, *_EXTRAS}))}")
     module, _, attribute = found[scheme].partition(":")
     try:
         engine = cast(spi.Engine, getattr(importlib.import_module(module), attribute))
@@ -46,7 +46,8 @@ def find_engine(scheme: str) -> spi.Engine:
         ) from error
     if engine.spi_version != spi.VERSION:
         raise ConfigurationError(
-            f"the engine for {scheme!r} speaks version {engine.spi_version} of the engine contract, this mqbridge speaks "
+            f"the engine for {scheme!r} speaks version {engine.spi_version} of the engine contract, this "
+            "mqbridge speaks "
             f"{spi.VERSION}: upgrade the older of the two"
         )
     return engine

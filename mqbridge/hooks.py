@@ -27,7 +27,8 @@ log = logging.getLogger("mqbridge.hooks")
 
 @runtime_checkable
 class Propagator(Protocol):
-    """Carries trace context: `inject` adds headers to a message being sent, `around` surrounds its handling in `run`."""
+    """Carries trace context: `inject` adds headers to a message being sent, `around` surrounds its handling in
+    `run`."""
 
     def inject(self, destination: Any, headers: dict[str, bytes], /) -> None: ...
 

@@ -1,6 +1,7 @@
 """What travels: headers, a delivery with its verbs, a confirmation.
 
-The rule of this room: a delivery is a view. It holds its block, its place in it and the page of marks, and reads all else
+The rule of this room: a delivery is a view. It holds its block, its place in it and the page of marks, and reads all
+else
 when asked, so that a message that is only acknowledged costs one small object. Receipts live in receipts.py.
 """
 
@@ -30,8 +31,8 @@ __all__ = ["Confirmation", "Death", "Delivery", "Headers", "HeadersLike", "Messa
 class Headers(Mapping[str, bytes]):
     """Immutable headers, `str -> bytes`; a name may repeat (`get_all`), and order is kept.
 
-    ``headers[name]`` is the last value of that name. Names that start with ``mqbridge-`` are the library's own: they are
-    not shown here and cannot be sent.
+    ``headers[name]`` is the last value of that name. Names that start with ``mqbridge-`` are the library's own: they
+    are not shown here and cannot be sent.
     """
 
     __slots__ = ("_pairs",)
@@ -84,13 +85,13 @@ def encode_headers(headers: HeadersLike | None) -> RawHeaders | None:
         if not isinstance(name, str):
             raise InvalidSpec(f"a header name must be str, not {type(name).__name__}", field="headers")
         if name.startswith(reserved.PREFIX):
-            raise InvalidSpec(f"header {name!r}: names that start with {reserved.PREFIX!r} are reserved", field="headers")
+            raise InvalidSpec(
+                f"header {name!r}: names that start with {reserved.PREFIX!r} are reserved", field="headers"
+            )
         if isinstance(value, str):
             value = value.encode()
         elif not isinstance(value, bytes):
-            raise InvalidSpec(
-                f"header {name!r} must be bytes or str, not {type(value).__name__}", field="headers"
-            )
+            raise InvalidSpec(f"header {name!r} must be bytes or str, not {type(value).__name__}", field="headers")
         pairs.append((name, value))
     return tuple(pairs)
 
@@ -133,7 +134,8 @@ class Death:
 class Delivery(Generic[T]):
     """One message as it was delivered, and the four verbs to settle it. Thread-safe.
 
-    Settling is a local mark that never blocks; the engine learns of it within `settle_interval_s`, and at revoke, drain and
+    Settling is a local mark that never blocks; the engine learns of it within `settle_interval_s`, and at revoke,
+    drain and
     close. A second verb raises `AlreadySettled`; a verb after the lease is known to be lost raises `LeaseLost`.
     """
 
@@ -150,16 +152,18 @@ class Delivery(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The decoded value; None for a null value. Raises `CodecError` for a poison record, with `raw` still at hand."""
+        """The decoded value; None for a null value. Raises `CodecError` for a poison record, with `raw` still at
+        hand."""
         codec = self._page.codec
         raw = self.raw
         if codec is None or raw is None:
             return cast(T, raw)
         try:
             return cast(T, codec.decode(raw))
-        except Exception as error:  # noqa: BLE001 - a codec is the user's code: whatever it raises is a poison record
+        except Exception as error:  # a codec is the user's code: whatever it raises is a poison record
             raise CodecError(
-                f"{self} cannot be decoded by the {codec.name} codec: {error}. The bytes are in .raw; reject() or ack() "
+                f"{self} cannot be decoded by the {codec.name} codec: {error}. The bytes are in .raw; reject() "
+                "or ack() "
                 "it, for it will not decode next time either."
             ) from error
 
@@ -242,7 +246,8 @@ class Delivery(Generic[T]):
         self._page.owner.release(self, delay_s)
 
     def retry(self, delay_s: float = 0.0, error: BaseException | str | None = None) -> None:
-        """This attempt failed: counted; past the limit the message is dead-lettered with the reason ``max-attempts``."""
+        """This attempt failed: counted; past the limit the message is dead-lettered with the reason
+        ``max-attempts``."""
         self._page.owner.retry(self, delay_s, error)
 
     def reject(self, reason: str = "rejected by the application") -> None:

@@ -1,6 +1,7 @@
 """Sending: the portable producer.
 
-The rule of this room: what can be refused is refused here, before the engine sees it, and a message costs one append and
+The rule of this room: what can be refused is refused here, before the engine sees it, and a message costs one append
+and
 one receipt. What happened to it afterwards is in receipts.py.
 """
 
@@ -58,7 +59,7 @@ class _Route:
             return None
         try:
             data = self.codec.encode(value)
-        except Exception as error:  # noqa: BLE001 - a codec is the user's code: whatever it raises is a value it cannot take
+        except Exception as error:  # the codec is the user's: whatever it raises, it cannot take the value
             raise CodecError(
                 f"the {self.codec.name} codec of {self.destination} cannot encode this "
                 f"{type(value).__name__}: {error}. Nothing was sent."
@@ -132,9 +133,11 @@ class Producer:
     ) -> Receipt:
         """Send one message; returns its receipt at once.
 
-        Blocks only while the bounded buffer is full, at most `max_block_s`, then raises `OperationTimeout` (not applied).
+        Blocks only while the bounded buffer is full, at most `max_block_s`, then raises `OperationTimeout` (not
+        applied).
         A missing destination is `NotFound`, no match on an exchange fails the receipt with `Unroutable`, a message
-        above `bus.limits.max_message_bytes` is `Rejected` here. Keys are read as bytes (str as UTF-8); a null key is not
+        above `bus.limits.max_message_bytes` is `Rejected` here. Keys are read as bytes (str as UTF-8); a null key is
+        not
         an empty key. `timestamp` is an aware datetime, kept to the millisecond; the default is the engine's present.
         """
         route = self._last
@@ -187,7 +190,8 @@ class Producer:
     def send_many(
         self, destination: Topic[T] | Queue[T] | Exchange, messages: Iterable[Message | T | None]
     ) -> BatchReceipt:
-        """Send many messages, each a `Message` or a bare value; state is kept by the batch, receipts are made on demand.
+        """Send many messages, each a `Message` or a bare value; state is kept by the batch, receipts are made on
+        demand.
 
         If one of them is refused, those before it are sent and the error says how many (`sent`).
         """
@@ -285,7 +289,9 @@ class Producer:
                     field="routing_key",
                 )
             if not isinstance(routing_key, str) or len(routing_key.encode()) > 255:
-                raise InvalidSpec("a routing key is a str of at most 255 bytes (AMQP 0-9-1 shortstr)", field="routing_key")
+                raise InvalidSpec(
+                    "a routing key is a str of at most 255 bytes (AMQP 0-9-1 shortstr)", field="routing_key"
+                )
         if expires_in_s is None and priority is None and delay_s is None:
             return Extras(routing_key) if isinstance(destination, Exchange) else None
         for name, value, capability in (
@@ -321,7 +327,8 @@ class Producer:
     def _too_large(self, destination: Destination, size: int) -> Rejected:
         return Rejected(
             f"a message of {size} bytes (value, key and headers) for {destination} is above this engine's "
-            f"max_message_bytes={self._max_bytes}. Nothing was sent. Send a reference to where the data lies, or split it.",
+            f"max_message_bytes={self._max_bytes}. Nothing was sent. Send a reference to where the data lies, "
+            "or split it.",
             engine=self._bus.engine,
             size_bytes=size,
         )
@@ -358,7 +365,8 @@ class Producer:
             raise Closed("this producer is closed. Nothing was sent; make another with bus.producer().")
         if not isinstance(destination, Destination):
             raise InvalidSpec(
-                f"send() takes a Topic, Queue or Exchange, not {type(destination).__name__}; mqbridge.parse() makes one "
+                f"send() takes a Topic, Queue or Exchange, not {type(destination).__name__}; mqbridge.parse() "
+                "makes one "
                 "from text",
                 field="destination",
             )
@@ -379,7 +387,11 @@ class Producer:
             known = self._routes.get(destination)
             if known is not None:
                 return _Route(destination, known.channel, known.log)
-            capability = {"topic": None, "queue": Cap.WORK_SHARING, "exchange": _ROUTES_BY.get(_exchange_type(destination))}
+            capability = {
+                "topic": None,
+                "queue": Cap.WORK_SHARING,
+                "exchange": _ROUTES_BY.get(_exchange_type(destination)),
+            }
             need = capability[destination.kind]
             if need is not None:
                 self._bus.capabilities.need(need, f"sending to {destination}")
@@ -424,7 +436,8 @@ class Producer:
             outcomes[error.outcome] = outcomes.get(error.outcome, 0) + 1
         first = errors[0][1]
         raise SendFailed(
-            f"{len(errors)} sends failed ({', '.join(f'{count} {name}' for name, count in outcomes.items())}); the first: "
+            f"{len(errors)} sends failed ({', '.join(f'{count} {name}' for name, count in outcomes.items())}); "
+            "the first: "
             f"{type(first).__name__}: {first}",
             outcome="unknown" if "unknown" in outcomes else "not_applied",
             engine=self._bus.engine,
@@ -504,7 +517,8 @@ def _encode_key(key: Any) -> bytes:
     if isinstance(key, bytes):
         return key
     raise InvalidSpec(
-        f"a key must be str or bytes, not {type(key).__name__}; nothing was sent. Convert it, so that every producer of "
+        f"a key must be str or bytes, not {type(key).__name__}; nothing was sent. Convert it, so that every "
+        "producer of "
         "this destination agrees on its bytes.",
         field="key",
     )

@@ -149,7 +149,8 @@ class QueueConsumer(BaseConsumer[T]):
     def reject(self, delivery: Delivery[Any], reason: str) -> None:
         if not self._dead_letters:
             raise ConfigurationError(
-                f"{self.queue} has no dead-letter queue, so reject() would drop the message. Nothing was settled; give the "
+                f"{self.queue} has no dead-letter queue, so reject() would drop the message. Nothing was "
+                "settled; give the "
                 "queue a dead_letter, or ack() what may be dropped."
             )
         self._take(delivery, SettleVerb("reject", delivery._block.offset(delivery._index), 0.0, reason))
@@ -208,7 +209,8 @@ class QueueConsumer(BaseConsumer[T]):
         target = self._submitted
         if not self._turnstile.wait_for(lambda: self._answered >= target, timeout):
             raise OperationTimeout(
-                f"the settlements for {self.queue} were not answered within {timeout:g} s. They may have been applied; what "
+                f"the settlements for {self.queue} were not answered within {timeout:g} s. They may have been "
+                "applied; what "
                 "was not will be delivered again.",
                 outcome="unknown",
             )

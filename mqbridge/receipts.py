@@ -1,6 +1,7 @@
 """What became of each send: states in chunks, receipts as views of them.
 
-The rule of this room: a send costs one byte of state and one small object; offsets, errors and waiting are paid for when
+The rule of this room: a send costs one byte of state and one small object; offsets, errors and waiting are paid for
+when
 reports come, by batch, or when somebody asks. `SendLog` implements the SPI's `Reports` for one channel.
 """
 
@@ -129,9 +130,7 @@ class BatchReceipt(Sequence[Receipt]):
 class SendLog:
     """All that is known of the sends of one channel. Any thread."""
 
-    def __init__(
-        self, destination: Destination, timeout_s: float, callbacks: Callbacks, hooks: HookSet
-    ) -> None:
+    def __init__(self, destination: Destination, timeout_s: float, callbacks: Callbacks, hooks: HookSet) -> None:
         self.destination = destination
         self.channel: Channel
         self.turnstile = Turnstile()
@@ -318,7 +317,8 @@ class SendLog:
         """Fail what has waited longer than the delivery timeout: its outcome is unknown. Called at intervals.
 
         A sample (time, next number) says that later numbers were sent after that time, so that numbers below the next
-        sample are given up `timeout` after the sample before it: never later than promised, and no clock is read per send.
+        sample are given up `timeout` after the sample before it: never later than promised, and no clock is read per
+        send.
         """
         time_s = now_s()
         samples = self._samples
@@ -339,7 +339,8 @@ class SendLog:
             late = [base + index for index in range(max(0, last)) if chunk.states[index] == PENDING]
             if late:
                 error = OperationTimeout(
-                    f"{self.destination} did not confirm within delivery_timeout_s={self._timeout_s:g}. The message may "
+                    f"{self.destination} did not confirm within delivery_timeout_s={self._timeout_s:g}. The "
+                    "message may "
                     "have been applied; sending it again may duplicate it.",
                     outcome="unknown",
                 )

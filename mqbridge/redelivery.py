@@ -1,6 +1,7 @@
 """A topic's record delivered again, and its burial in a dead-letter topic.
 
-The rule of this room: the record's mark in its first page stays HELD until a redelivery of it is DONE or its copy in the
+The rule of this room: the record's mark in its first page stays HELD until a redelivery of it is DONE or its copy in
+the
 dead-letter topic is confirmed; only then does the settled prefix move past it.
 """
 
@@ -132,7 +133,8 @@ class DeadLetters:
         error: BaseException | str | None,
         done: Callable[[MqbridgeError | None], None],
     ) -> None:
-        """Send a copy with why and where from; `done` is called, on the callback thread, when it is confirmed or failed."""
+        """Send a copy with why and where from; `done` is called, on the callback thread, when it is confirmed or
+        failed."""
         block, index = delivery._block, delivery._index
         now_ms = self._producer._bus._connection.clock.wall_ms()
         text = error if isinstance(error, str) or error is None else f"{type(error).__name__}: {error}"

@@ -7,7 +7,8 @@ The rules of this room:
   waiting.py; that is what will make an asyncio face possible.
 - **Batches, not messages.** Records come in *blocks*: one fetched batch each, immutable. What happened to sends is
   reported by ranges or lists of sequence numbers, never by an object per message.
-- **Resolved once.** A sender opens a destination once and gets a channel; `Channel.append` is the only call per message.
+- **Resolved once.** A sender opens a destination once and gets a channel; `Channel.append` is the only call per
+message.
 - **Events are rare and ordered**, and are drained before records, so that a revocation wins over the records behind it.
 - **Errors are mqbridge's**, translated by the adapter at its one edge, with the native error as `__cause__`.
 
@@ -152,7 +153,8 @@ class SenderSpec:
 
 
 class Reports(Protocol):
-    """Where an engine reports what became of the sends of one channel. Any thread; each sequence number exactly once."""
+    """Where an engine reports what became of the sends of one channel. Any thread; each sequence number exactly
+    once."""
 
     def confirmed(self, first: int, count: int, partition: int | None, base_offset: int | None) -> None:
         """`count` sends from `first` on are applied, at consecutive offsets from `base_offset` on (None: unknown)."""
@@ -316,7 +318,8 @@ class SettleFailed:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The engine is away. Queue deliveries that are out are lost with it, and so are leases unless `Reconnected` keeps them."""
+    """The engine is away. Queue deliveries that are out are lost with it, and so are leases unless `Reconnected`
+    keeps them."""
 
     reason: str
 
@@ -364,7 +367,8 @@ class TopicSubscription(Subscription, Protocol):
         offsets: Mapping[TopicPartition, tuple[int, int]],
         done: Completion[tuple[TopicPartition, ...]],
     ) -> None:
-        """Commit (lease, next offset) for each partition; the result names those refused because the lease is not current."""
+        """Commit (lease, next offset) for each partition; the result names those refused because the lease is not
+        current."""
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Fetch from `offset` next; blocks fetched before are dropped before this returns."""
@@ -391,9 +395,7 @@ class SettleVerb(NamedTuple):
 class ReplaySource(Protocol):
     """Bounded, group-free reading of one topic."""
 
-    def bounds(
-        self, start: Start, end: Start, done: Completion[Mapping[int, tuple[int, int]]]
-    ) -> None:
+    def bounds(self, start: Start, end: Start, done: Completion[Mapping[int, tuple[int, int]]]) -> None:
         """Resolve to partition -> (first offset, offset to stop before)."""
 
     def begin(self, ranges: Mapping[int, tuple[int, int]]) -> None: ...
@@ -497,15 +499,11 @@ class Admin(Protocol):
     def bind(self, binding: Binding, done: Completion[None]) -> None: ...
     def unbind(self, binding: Binding, done: Completion[None]) -> None: ...
     def add_partitions(self, topic: Topic[Any], partitions: int, done: Completion[None]) -> None: ...
-    def offset_at(
-        self, topic: Topic[Any], timestamp_ms: int, done: Completion[Mapping[int, int | None]]
-    ) -> None: ...
+    def offset_at(self, topic: Topic[Any], timestamp_ms: int, done: Completion[Mapping[int, int | None]]) -> None: ...
     def delete_records(self, topic: Topic[Any], before: Mapping[int, int], done: Completion[None]) -> None: ...
     def list_groups(self, done: Completion[Sequence[GroupSummary]]) -> None: ...
     def describe_group(self, group: str, done: Completion[GroupDescription]) -> None: ...
-    def commit_offsets(
-        self, group: str, topic: Topic[Any], offsets: Mapping[int, int], done: Completion[None]
-    ) -> None:
+    def commit_offsets(self, group: str, topic: Topic[Any], offsets: Mapping[int, int], done: Completion[None]) -> None:
         """Set a group's offsets; refused while the group has members."""
 
     def delete_group(self, group: str, done: Completion[None]) -> None: ...

@@ -1,6 +1,7 @@
 """Consuming topics in a group: leases, the settled prefix, redelivery inside the consumer.
 
-The rule of this room: what is committed is the settled prefix in delivery order, never past an unsettled delivery. A log
+The rule of this room: what is committed is the settled prefix in delivery order, never past an unsettled delivery. A
+log
 cannot take one message back, so `release` and `retry` deliver it again from here, with the prefix held below it.
 """
 
@@ -46,14 +47,17 @@ log = logging.getLogger("mqbridge.consumer")
 __all__ = ["TopicConsumer"]
 
 MAX_UNSETTLED = 200_000
-"""Deliveries that may be out and not settled before no more are fetched: memory is bounded, whatever a handler forgets."""
+"""Deliveries that may be out and not settled before no more are fetched: memory is bounded, whatever a handler
+forgets."""
 
 
 class TopicConsumer(BaseConsumer[T]):
     """A member of a group; made by `Bus.consumer`.
 
-    Each assignment of a partition is a lease with a number. A partition that is to move is drained: no more of it is handed
-    out, deliveries that are out may be settled for `drain_timeout_s`, the prefix is committed, then the lease ends and later
+    Each assignment of a partition is a lease with a number. A partition that is to move is drained: no more of it is
+    handed
+    out, deliveries that are out may be settled for `drain_timeout_s`, the prefix is committed, then the lease ends
+    and later
     verbs raise `LeaseLost`. Partitions that stay in a cooperative rebalance keep their leases. `attempt` counts in this
     consumer only.
     """
@@ -373,7 +377,8 @@ class TopicConsumer(BaseConsumer[T]):
         self._settle_now()
         if not self._turnstile.wait_for(lambda: self._in_flight == 0, timeout):
             raise OperationTimeout(
-                f"group {self.group}: the commit was not answered within {timeout:g} s. It may have been applied; what was "
+                f"group {self.group}: the commit was not answered within {timeout:g} s. It may have been "
+                "applied; what was "
                 "not will be delivered again.",
                 outcome="unknown",
             )
@@ -397,7 +402,8 @@ class TopicConsumer(BaseConsumer[T]):
                 break
             if deadline.passed():
                 raise OperationTimeout(
-                    f"group {self.group} assigned nothing within {timeout:g} s: it may have more members than partitions, or "
+                    f"group {self.group} assigned nothing within {timeout:g} s: it may have more members than "
+                    "partitions, or "
                     "wait for another member to give some up.",
                     outcome="not_applied",
                 )
@@ -465,7 +471,8 @@ class TopicConsumer(BaseConsumer[T]):
     # --- ending
 
     def close(self, timeout: float = 30.0) -> None:
-        """Commit the settled prefix, leave the group, end; twice is harmless. What is not settled is delivered again."""
+        """Commit the settled prefix, leave the group, end; twice is harmless. What is not settled is delivered
+        again."""
         if self._closed:
             return
         if self._bus._guard.forked:
@@ -494,5 +501,3 @@ class TopicConsumer(BaseConsumer[T]):
 
 def _list(partitions: Iterable[TopicPartition]) -> str:
     return ", ".join(f"{topic}/{partition}" for topic, partition in partitions)
-
-
