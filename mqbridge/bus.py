@@ -20,14 +20,13 @@ from mqbridge.admin import Admin
 from mqbridge.capabilities import Capabilities, Capability, EmulationMode
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.consumer import AckMode
-from mqbridge.engines import find_engine
+from mqbridge.engines import open_url
 from mqbridge.errors import (
     Closed,
     ConfigurationError,
     InvalidSpec,
     MqbridgeError,
     Unsupported,
-    UnsupportedOption,
 )
 from mqbridge.hooks import HookSet
 from mqbridge.positions import NOW, Position
@@ -35,11 +34,9 @@ from mqbridge.producer import Producer
 from mqbridge.queue_consumer import QueueConsumer
 from mqbridge.replay import Replay
 from mqbridge.semantics.backoff import RetryPolicy
-from mqbridge.semantics.naming import nearest
 from mqbridge.semantics.partitioners import ByKey, RoundRobin, Sticky
 from mqbridge.topic_consumer import TopicConsumer
 from mqbridge.topology import Queue, Topic
-from mqbridge.urls import parse_url
 from mqbridge.waiting import Callbacks, Deadline, ForkGuard, Pending, Pump, wait
 
 T = TypeVar("T")
@@ -78,24 +75,7 @@ def connect(
         raise ConfigurationError("no URL: give connect() one, for instance 'native:', or set MQBRIDGE_URL")
     if emulation not in ("allow", "warn", "forbid"):
         raise ConfigurationError(f"emulation must be 'allow', 'warn' or 'forbid', not {emulation!r}")
-    parsed = parse_url(text)
-    engine = find_engine(parsed.scheme)
-    merged: dict[str, Any] = dict(parsed.query)
-    for name, value in (options or {}).items():
-        if name in merged and merged[name] != value:
-            raise ConfigurationError(f"option {name!r} is given in the URL and in options=, with different values")
-        merged[name] = value
-    for name in merged:
-        if name not in engine.options:
-            close = nearest(name, sorted(engine.options))
-            hint = f" Did you mean {close!r}?" if close else ""
-            raise UnsupportedOption(
-                f"engine {engine.name!r} has no option {name!r}.{hint} Known: "
-                f"{', '.join(sorted(engine.options)) or 'none'}",
-                engine=engine.name,
-                option=name,
-                nearest=close,
-            )
+    engine, parsed, merged = open_url(text, options)
     return Bus(engine, parsed, merged, emulation, HookSet(hooks), connect_timeout_s, operation_timeout_s)
 
 
@@ -280,8 +260,8 @@ class Bus:
         For topics `start` is mandatory: it applies where the group has no committed offset, and is committed before the
         first delivery; a partition added later starts at its beginning; a committed offset that retention has removed
         raises `OffsetLost` unless `on_gap` says otherwise. ``ack="explicit"`` is at least once; ``"before"`` settles
-        before the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which loses and
-        duplicates, as auto-commit does.
+        before the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which loses
+        and duplicates, as auto-commit does.
         """
         self._ready_to_make()
         if isinstance(source, Queue):

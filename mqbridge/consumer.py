@@ -11,6 +11,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import islice
+from operator import length_hint
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -43,7 +44,8 @@ class BaseConsumer(Generic[T]):
         self._ack = ack
         self._ready = Signal()
         self._polling = threading.Lock()
-        self._pending: Iterator[Delivery[T]] = iter(())
+        self._held: list[Delivery[T]] = []
+        self._pending: Iterator[Delivery[T]] = iter(self._held)
         self._closed = False
         self._fatal: MqbridgeError | None = None
         self._settle_interval_s = settle_interval_s
@@ -85,7 +87,7 @@ class BaseConsumer(Generic[T]):
                     got = self._wait_for(WHOLE_BLOCKS, Deadline(idle_timeout_s))
                     if not got:
                         return
-                    self._pending = batch = iter(got)
+                    batch = self._hand(got)
                     first = next(batch)
             finally:
                 self._polling.release()
@@ -95,6 +97,17 @@ class BaseConsumer(Generic[T]):
 
     def __iter__(self) -> Iterator[Delivery[T]]:
         return self.stream()
+
+    def _hand(self, deliveries: list[Delivery[T]]) -> Iterator[Delivery[T]]:
+        """Fetched, to be shown by and by: to whoever polls or streams next."""
+        self._held = deliveries
+        self._pending = iter(deliveries)
+        return self._pending
+
+    def _withdraw(self, gone: Callable[[Delivery[T]], bool]) -> None:
+        """Take back what was fetched and not shown. In place, so that a stream under way does not show it either."""
+        shown = len(self._held) - length_hint(self._pending)
+        self._held[shown:] = [delivery for delivery in self._held[shown:] if not gone(delivery)]
 
     def _enter(self) -> None:
         self._bus._guard.check()

@@ -8,12 +8,14 @@ tree that is not installed runs.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import cast
+from typing import Any, cast
 
 from mqbridge import spi
-from mqbridge.errors import ConfigurationError
+from mqbridge.errors import ConfigurationError, UnsupportedOption
 from mqbridge.semantics.naming import nearest
+from mqbridge.urls import parse_url
 
 GROUP = "mqbridge.engines"
 
@@ -51,3 +53,26 @@ def find_engine(scheme: str) -> spi.Engine:
             f"{spi.VERSION}: upgrade the older of the two"
         )
     return engine
+
+
+def open_url(text: str, options: Mapping[str, Any] | None) -> tuple[spi.Engine, spi.Url, dict[str, Any]]:
+    """The engine of a URL, the URL in parts, and its options joined with `options`: all of them known to the engine."""
+    parsed = parse_url(text)
+    engine = find_engine(parsed.scheme)
+    merged: dict[str, Any] = dict(parsed.query)
+    for name, value in (options or {}).items():
+        if name in merged and merged[name] != value:
+            raise ConfigurationError(f"option {name!r} is given in the URL and in options=, with different values")
+        merged[name] = value
+    for name in merged:
+        if name not in engine.options:
+            close = nearest(name, sorted(engine.options))
+            hint = f" Did you mean {close!r}?" if close else ""
+            known = ", ".join(sorted(engine.options)) or "none"
+            raise UnsupportedOption(
+                f"engine {engine.name!r} has no option {name!r}.{hint} Known: {known}",
+                engine=engine.name,
+                option=name,
+                nearest=close,
+            )
+    return engine, parsed, merged

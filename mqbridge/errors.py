@@ -177,7 +177,7 @@ class ConnectionLost(MqbridgeError, ConnectionError):
 
     code = "connection_lost"
     retryable = True
-    outcome = "unknown"
+    outcome: Outcome = "unknown"
 
 
 class OperationTimeout(MqbridgeError, TimeoutError):

@@ -336,24 +336,21 @@ class Producer:
     def _append_when_room(self, route: _Route, message: _Prepared, max_block_s: float) -> int:
         """The buffer was full: wait for room, at most `max_block_s`."""
         deadline = Deadline(max_block_s)
-        taken: list[int] = []
-
-        def try_again() -> bool:
-            sequence = route.append(*message)
-            if sequence == FULL:
-                return False
-            taken.append(sequence)
-            return True
-
+        turnstile = route.log.turnstile
         route.channel.seal()
-        if not route.log.turnstile.wait_for(try_again, deadline.left_s()):
+        while True:
+            passed = turnstile.passed
+            sequence = route.append(*message)
+            if sequence != FULL:
+                return sequence
+            if turnstile.wait_for(lambda passed=passed: turnstile.passed != passed, deadline.left_s()):  # type: ignore[misc]
+                continue
             raise OperationTimeout(
                 f"the buffer of {self._spec.max_in_flight_bytes} bytes was full for max_block_s={max_block_s:g}: "
                 f"{route.destination} takes messages more slowly than they are sent. This one was not taken; slow "
                 "down, or raise max_in_flight_bytes.",
                 outcome="not_applied",
             )
-        return taken[0]
 
     # --- routes
 

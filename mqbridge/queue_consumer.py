@@ -111,8 +111,7 @@ class QueueConsumer(BaseConsumer[T]):
         if self._bus._hooks.received is not None:
             self._bus._hooks.received(destination=self.queue, partition=None, count=block.count)
         if len(deliveries) > max_messages:
-            self._pending = iter(deliveries)
-            return list(islice(self._pending, max_messages))
+            return list(islice(self._hand(deliveries), max_messages))
         return deliveries
 
     def _next_due_s(self) -> float | None:
@@ -124,7 +123,7 @@ class QueueConsumer(BaseConsumer[T]):
             self._verbs.clear()
             while self._pages:
                 self._pages.popleft().lose(reason)
-        self._pending = iter(())
+        self._withdraw(lambda _delivery: True)
 
     # --- verbs (ledger.Owner)
 

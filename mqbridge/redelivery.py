@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mqbridge.errors import MqbridgeError
+from mqbridge.errors import MqbridgeError, Rejected
 from mqbridge.ledger import DONE, Ledger, Page
 from mqbridge.messages import Delivery, RawHeaders
 from mqbridge.semantics import reserved
 from mqbridge.semantics.naming import dead_letter_topic_name
-from mqbridge.spi import Block
+from mqbridge.spi import FULL, Block
 from mqbridge.topology import Topic
 
 if TYPE_CHECKING:
@@ -150,8 +150,10 @@ class DeadLetters:
         route = self._producer._route(self._topics[delivery.destination.name])
         message = (delivery.raw, delivery.key, (*kept, *death), delivery.timestamp_ms, None, None)
         sequence = route.append(*message)
-        if sequence < 0:
-            sequence = self._producer._append_when_room(route, message, self._producer._max_block_s)
+        if sequence == FULL:
+            # A verb does not block: the record is delivered again, and buried the next time.
+            done(Rejected(f"the buffer for {route.destination} is full; the dead letter was not sent", retryable=True))
+            return
         route.channel.seal()
         receipt = route.log.receipt(sequence)
         receipt.add_done_callback(lambda ended: done(ended.exception(0)))

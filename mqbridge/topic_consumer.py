@@ -31,6 +31,7 @@ from mqbridge.spi import (
     Lost,
     Reconnected,
     Revoking,
+    TopicDescription,
     TopicPartition,
     TopicSubscription,
     TopicSubscriptionSpec,
@@ -89,8 +90,12 @@ class TopicConsumer(BaseConsumer[T]):
         self._sent: dict[TopicPartition, tuple[int, int]] = {}
         self._in_flight = 0
         self._late: list[MqbridgeError] = []
-        self._paused: set[TopicPartition] = set()
+        self._gaps: dict[TopicPartition, MqbridgeError] = {}
         self._callbacks: dict[str, Callable[..., Any] | None] = {}
+        for topic in topics:
+            looked_at: Pending[TopicDescription] = Pending()
+            bus._connection.admin.describe_topic(topic, looked_at.complete)
+            looked_at.wait(bus._operation_timeout_s, f"looking at {topic}", "not_applied")
         self._dead_letters = DeadLetters.open(bus, topics, spec.group, dead_letter)
         self._subscription: TopicSubscription = bus._connection.subscribe(spec, self._ready.set)
         self._start()
@@ -106,7 +111,9 @@ class TopicConsumer(BaseConsumer[T]):
                     self._on_revoking(event)
                 case Lost(partitions, reason):
                     self._on_lost(partitions, reason)
-                case Gap(error) | Fatal(error):
+                case Gap(error):
+                    self._gaps[error.__dict__["topic"], error.__dict__["partition"]] = error
+                case Fatal(error):
                     self._fatal = error
                 case Disconnected(reason):
                     log.info("group %s: disconnected: %s", self.group, reason)
@@ -125,21 +132,21 @@ class TopicConsumer(BaseConsumer[T]):
                     self._end_lease(partition, old, "the partition was assigned anew")
                 self._ledgers[partition] = Ledger(partition[0], partition[1], lease, position)
                 self._sent[partition] = (lease, position)
-                self._paused.discard(partition)
+                self._gaps.pop(partition, None)
         self._turnstile.progress()
         self._tell("assigned", tuple(partitions))
 
     def _on_revoking(self, event: Revoking) -> None:
         until_s = now_s() + min(self._drain_timeout_s, event.deadline_s)
         withdrawn = set(event.partitions)
-        self._pending = iter([d for d in self._pending if not self._withdraw(d, withdrawn)])
+        self._withdraw(lambda delivery: self._is_going(delivery, withdrawn))
         for partition in event.partitions:
             self._draining[partition] = (until_s, event)
         self._tell("revoked", event.partitions)
 
-    def _withdraw(self, delivery: Delivery[T], partitions: set[TopicPartition]) -> bool:
-        """A delivery that was fetched and not shown, of a partition that is going: the application never sees it."""
-        if (delivery._block.destination.name, delivery.partition) not in partitions:
+    def _is_going(self, delivery: Delivery[T], partitions: set[TopicPartition]) -> bool:
+        """Is it of a partition that is to move? Then, not having been shown, it is not ours to show any more."""
+        if _place(delivery) not in partitions:
             return False
         if not delivery._page.marks[delivery._index]:
             delivery._page.marks[delivery._index] = LOST
@@ -150,11 +157,12 @@ class TopicConsumer(BaseConsumer[T]):
         with self._settling:
             for partition in partitions:
                 self._draining.pop(partition, None)
+                self._gaps.pop(partition, None)
                 ledger = self._ledgers.pop(partition, None)
                 if ledger is not None:
                     self._end_lease(partition, ledger, reason)
         gone = set(partitions)
-        self._pending = iter([d for d in self._pending if (d._block.destination.name, d.partition) not in gone])
+        self._withdraw(lambda delivery: _place(delivery) in gone)
         self._turnstile.progress()
         self._tell("lost", partitions)
 
@@ -213,6 +221,8 @@ class TopicConsumer(BaseConsumer[T]):
     # --- fetching
 
     def _fetch(self, max_messages: int) -> list[Delivery[T]]:
+        for error in self._gaps.values():
+            raise error
         again = self._redeliver_due(max_messages)
         if again:
             return again
@@ -241,8 +251,7 @@ class TopicConsumer(BaseConsumer[T]):
         if self._bus._hooks.received is not None:
             self._bus._hooks.received(destination=block.destination, partition=block.partition, count=count)
         if count > max_messages:
-            self._pending = iter(deliveries)
-            return list(islice(self._pending, max_messages))
+            return list(islice(self._hand(deliveries), max_messages))
         return deliveries
 
     def _redeliver_due(self, max_messages: int) -> list[Delivery[T]]:
@@ -273,7 +282,7 @@ class TopicConsumer(BaseConsumer[T]):
     # --- verbs (ledger.Owner)
 
     def _ledger_of(self, delivery: Delivery[Any]) -> Ledger:
-        ledger = self._ledgers.get((delivery._block.destination.name, delivery._block.partition or 0))
+        ledger = self._ledgers.get(_place(delivery))
         if ledger is None or ledger.lease != delivery._block.lease:
             delivery._page.refuse(delivery._index)
         return ledger
@@ -449,7 +458,8 @@ class TopicConsumer(BaseConsumer[T]):
                 self._ledgers[place] = Ledger(topic.name, partition, old.lease, offset)
                 self._sent[place] = (old.lease, -1)  # so that the new place is committed, backwards too
                 self._subscription.seek(place, offset)
-            self._pending = iter([d for d in self._pending if (d._block.destination.name, d.partition) != place])
+                self._gaps.pop(place, None)
+            self._withdraw(lambda delivery: _place(delivery) == place)
         finally:
             self._polling.release()
 
@@ -457,14 +467,12 @@ class TopicConsumer(BaseConsumer[T]):
         """Take no more of these partitions (None: all); membership stays."""
         self._bus.capabilities.need(Cap.PAUSE_RESUME, "pause()")
         chosen = self.assignment() if partitions is None else tuple(partitions)
-        self._paused.update(chosen)
         self._subscription.pause(chosen)
 
     def resume(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Go on with these partitions (None: all)."""
         self._bus.capabilities.need(Cap.PAUSE_RESUME, "resume()")
         chosen = self.assignment() if partitions is None else tuple(partitions)
-        self._paused.difference_update(chosen)
         self._subscription.resume(chosen)
         self._ready.set()
 
@@ -497,6 +505,10 @@ class TopicConsumer(BaseConsumer[T]):
         """For ordered workers: the next attempt of this delivery, at once, in place of it."""
         with self._settling:
             return self._deliver_again(self._hold(delivery).failed())
+
+
+def _place(delivery: Delivery[Any]) -> TopicPartition:
+    return delivery._block.destination.name, delivery._block.partition or 0
 
 
 def _list(partitions: Iterable[TopicPartition]) -> str:

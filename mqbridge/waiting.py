@@ -104,13 +104,17 @@ class Turnstile:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiters = 0
+        self.passed = 0
+        """How often progress was reported: changes with each report."""
 
     def progress(self) -> None:
+        self.passed += 1
         if self._waiters:
             with self._condition:
                 self._condition.notify_all()
 
     def wait_for(self, arrived: Callable[[], bool], timeout_s: float | None) -> bool:
+        """Sleep until `arrived()`, which is called under a lock that reporters take: it looks, and does nothing."""
         with self._condition:
             self._waiters += 1
             try:
