@@ -1,0 +1,180 @@
+"""A consumer of a queue on the native broker. The rule: messages are taken when the application asks, never pushed
+ahead
+of it, so that competing consumers share by speed; the broker keeps the prefetch bound."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mqbridge.errors import ConnectionLost, MqbridgeError
+from mqbridge.native.blocks import QueueBlock
+from mqbridge.native.storage.batches import RecordBatch
+from mqbridge.spi import (
+    Block,
+    Completion,
+    Disconnected,
+    Event,
+    Fatal,
+    QueueSubscriptionSpec,
+    Reconnected,
+    SettleVerb,
+)
+
+if TYPE_CHECKING:
+    from mqbridge.native.engine import NativeConnection
+
+T = TypeVar("T")
+Reply = dict[str, Any]
+
+
+class QueueClient:
+    """The SPI's QueueSubscription."""
+
+    def __init__(self, connection: NativeConnection, spec: QueueSubscriptionSpec, ready: Callable[[], None]) -> None:
+        self._connection = connection
+        self._session = connection.session
+        self._spec = spec
+        self._ready = ready
+        self._events: deque[Event] = deque()
+        self._blocks: deque[QueueBlock] = deque()
+        self._consumer: int | None = None
+        self._asked = False
+        self._watching = False
+        self._closed = False
+        connection.queue_clients.append(self)
+        self._consume()
+
+    def _consume(self) -> None:
+        args = {"queue": self._spec.queue.name, "prefetch": self._spec.prefetch, "priority": self._spec.priority}
+        self._session.call("consume", args, (), self._consuming)
+
+    def _consuming(self, reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
+        if error is not None or reply is None:
+            if error is not None and not isinstance(error, ConnectionLost):
+                self._say(Fatal(error))
+            return
+        self._consumer = reply["consumer"]
+        self._asked = self._watching = False
+        self._connection.consumers[reply["consumer"]] = self
+        self._ready()
+
+    def note(self, note: Reply) -> None:
+        if note["note"] == "messages":
+            self._watching = False
+            self._ready()
+        elif note["note"] == "cancelled":
+            self._forget("the queue was deleted")
+            self._say(Disconnected("the queue was deleted"))
+
+    def lost(self) -> None:
+        self._forget("the host of the folder is gone")
+        self._say(Disconnected("the host of the folder is gone"))
+
+    def _forget(self, _reason: str) -> None:
+        if self._consumer is not None:
+            self._connection.consumers.pop(self._consumer, None)
+        self._consumer = None
+        self._blocks.clear()
+
+    def restored(self) -> None:
+        if not self._closed:
+            self._say(Reconnected())
+            self._consume()
+
+    # --- the SPI
+
+    def _say(self, event: Event) -> None:
+        self._events.append(event)
+        self._ready()
+
+    def events(self) -> list[Event]:
+        events: list[Event] = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
+
+    def take(self, max_records: int) -> Block | None:
+        if max_records > 0 and not self._blocks and not self._asked and not self._watching:
+            self._ask(max_records)
+        return self._blocks.popleft() if self._blocks else None
+
+    def _ask(self, max_records: int) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            return
+        self._asked = True
+        args = {"consumer": consumer, "max": min(max_records, self._spec.prefetch), "settle": [], "watch": True}
+        self._session.call("take", args, (), lambda *answer: self._taken(consumer, *answer))
+
+    def _taken(
+        self, consumer: int, reply: Reply | None, batches: list[RecordBatch], error: MqbridgeError | None
+    ) -> None:
+        if consumer != self._consumer:
+            return
+        self._asked = False
+        if error is not None or reply is None:
+            if error is not None and not isinstance(error, ConnectionLost):
+                self._say(Fatal(error))
+            return
+        if not batches:
+            self._watching = True
+            return
+        block = QueueBlock(self._spec.queue, reply["tags"], reply["attempts"], reply["redelivered"], batches[0])
+        if not self._spec.before:
+            self._blocks.append(block)
+            self._ready()
+            return
+
+        def settled(_refused: tuple[int, ...] | None, failure: MqbridgeError | None) -> None:
+            # At most once: only what is settled for certain is shown.
+            if failure is None:
+                self._blocks.append(block)
+                self._ready()
+
+        self.settle([SettleVerb("ack", tag) for tag in reply["tags"]], settled)
+
+    def settle(self, verbs: Sequence[SettleVerb], done: Completion[tuple[int, ...]]) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            done(tuple(verb.token for verb in verbs), None)
+            return
+
+        def answered(reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
+            if error is not None or reply is None:
+                done(None, error)
+                return
+            refused = reply["settled_errors"]
+            done(tuple(item[0] for item in refused), None)
+            if self._watching:
+                self._watching = False  # the window may be open again
+                self._ready()
+
+        settle: list[list[Any]] = []
+        for verb, token, delay_s, text in verbs:
+            if verb == "release":
+                settle.append([verb, token, delay_s])
+            elif verb == "retry":
+                settle.append([verb, token, delay_s, text])
+            elif verb == "reject":
+                settle.append([verb, token, text or ""])
+            else:
+                settle.append([verb, token])
+        args = {"consumer": consumer, "max": 0, "settle": settle, "watch": False}
+        self._session.call("take", args, (), answered)
+
+    def close(self, done: Completion[None]) -> None:
+        self._closed = True
+        if self in self._connection.queue_clients:
+            self._connection.queue_clients.remove(self)
+        consumer = self._consumer
+        self._forget("closed")
+        if consumer is None:
+            done(None, None)
+            return
+        # What prevents the answer has given the messages back just as well.
+        self._session.call("cancel", {"consumer": consumer}, (), lambda _reply, _batches, _error: done(None, None))
+
+    def unwrap(self, kind: type[T]) -> T | None:
+        return self._connection.unwrap(kind)

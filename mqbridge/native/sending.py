@@ -1,0 +1,416 @@
+"""The native sender: buffers, batches, and what waits for a host to come back.
+
+The rules: a message costs one append to a list, so that appending needs no lock; a batch is built and submitted under
+the channel's lock, so that batches of a channel arrive in order; what was certainly not applied is sent again by itself
+when there is a host again, what may have been applied only if the producer asked for `on_unknown="resend"`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mqbridge import errors, spi
+from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
+from mqbridge.messages import RawHeaders
+from mqbridge.native.runtime.timers import Linger
+from mqbridge.native.storage.batches import RecordBatch
+from mqbridge.semantics import reserved
+from mqbridge.semantics.partitioners import check_partition
+from mqbridge.topology import Destination
+
+if TYPE_CHECKING:
+    from mqbridge.native.engine import NativeConnection
+
+T = TypeVar("T")
+Record = tuple[int, "bytes | None", "bytes | None", "RawHeaders | None", "int | None"]
+PER_RECORD_BYTES = 32
+
+
+@dataclass(slots=True)
+class Shipment:
+    """Batches on their way: the sequence numbers of each, and when they were built."""
+
+    op: str
+    args: dict[str, Any]
+    batches: list[RecordBatch]
+    sequences: list[Sequence[int]]
+    size_bytes: int
+    built_s: float
+
+
+class NativeSender:
+    """One producer's way into the engine."""
+
+    def __init__(self, connection: NativeConnection, spec: spi.SenderSpec) -> None:
+        self.connection = connection
+        self.spec = spec
+        self.linger = Linger(spec.linger_s) if spec.linger_s > 0 else None
+        self.in_flight_bytes = 0
+        self._channels: list[BaseChannel] = []
+        self._lock = threading.Lock()
+
+    def channel(
+        self,
+        destination: Destination,
+        partitioner: spi.Partitioner | None,
+        reports: spi.Reports,
+        done: spi.Completion[spi.Channel],
+    ) -> None:
+        name = destination.name
+
+        def opened(reply: dict[str, Any] | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
+            if error is not None or reply is None:
+                done(None, error)
+                return
+            channel: BaseChannel
+            if destination.kind == "topic":
+                channel = TopicChannel(self, name, reports, partitioner, len(reply["partitions"]))
+            else:
+                op, field = ("enqueue", "queue") if destination.kind == "queue" else ("publish", "exchange")
+                channel = QueueChannel(self, name, reports, op, field)
+            with self._lock:
+                self._channels.append(channel)
+            done(channel, None)
+
+        look = {"topic": "describe_topic", "queue": "describe_queue", "exchange": "list_bindings"}[destination.kind]
+        args = {"exchange": name} if destination.kind == "exchange" else {"name": name}
+        self.connection.session.call(look, args, (), opened)
+
+    def account(self, size_bytes: int) -> None:
+        with self._lock:
+            self.in_flight_bytes += size_bytes
+
+    def restored(self) -> None:
+        """There is a host again."""
+        for channel in list(self._channels):
+            channel.ship_backlog()
+
+    def tell_room(self) -> None:
+        for channel in list(self._channels):
+            channel.reports.room()
+
+    def close(self, done: spi.Completion[None]) -> None:
+        if self.linger is not None:
+            self.linger.close()
+        for channel in self._channels:
+            channel.seal()
+            channel.fail_backlog()
+        self.connection.senders.discard(self)
+        done(None, None)
+
+    def unwrap(self, kind: type[T]) -> T | None:
+        return self.connection.unwrap(kind)
+
+
+class BaseChannel:
+    """What the channels of topics, queues and exchanges share."""
+
+    def __init__(self, sender: NativeSender, name: str, reports: spi.Reports) -> None:
+        self.reports = reports
+        self._sender = sender
+        self._session = sender.connection.session
+        self._name = name
+        self._batch_bytes = sender.spec.batch_bytes
+        self._max_in_flight = sender.spec.max_in_flight_bytes
+        self._numbers = itertools.count()
+        self.appended = 0
+        self._buffered_bytes = 0
+        self._lingering = False
+        self._lock = threading.RLock()
+        self._backlog: deque[Shipment] = deque()
+
+    def _buffered(self, size_bytes: int) -> None:
+        """A record was put into a buffer: seal if the batch is full, or see that the linger will."""
+        self._buffered_bytes = total = self._buffered_bytes + size_bytes
+        if total >= self._batch_bytes:
+            self.seal()
+        elif not self._lingering:
+            linger = self._sender.linger
+            if linger is None:
+                self.seal()
+            else:
+                self._lingering = True
+                linger.add(self.seal)
+
+    def seal(self) -> None:
+        """Build batches of what is buffered and submit them, in order."""
+        with self._lock:
+            self._lingering = False
+            self._buffered_bytes = 0
+            shipment = self._build()
+            if shipment is None:
+                return
+            self._sender.account(shipment.size_bytes)
+            if self._backlog:
+                self._backlog.append(shipment)
+            else:
+                self._ship(shipment)
+
+    def _build(self) -> Shipment | None:
+        raise TypeError("a channel knows how to build its batches")
+
+    def _ship(self, shipment: Shipment) -> None:
+        self._session.call(shipment.op, shipment.args, shipment.batches, partial(self._answered, shipment))
+
+    def _answered(
+        self,
+        shipment: Shipment,
+        reply: dict[str, Any] | None,
+        _batches: list[RecordBatch],
+        error: MqbridgeError | None,
+    ) -> None:
+        if isinstance(error, ConnectionLost) and self._again(shipment, error):
+            return
+        # Half full: a sender may have met FULL with what was in its own buffer counted on top.
+        was_full = self._sender.in_flight_bytes * 2 >= self._max_in_flight
+        self._sender.account(-shipment.size_bytes)
+        if error is not None:
+            for sequence in shipment.sequences:
+                self.reports.failed(sequence, error)
+        else:
+            self._report(shipment, reply or {})
+        if was_full:
+            self._sender.tell_room()
+
+    def _report(self, shipment: Shipment, reply: dict[str, Any]) -> None:
+        raise TypeError("a channel knows how to read its answers")
+
+    def _again(self, shipment: Shipment, error: MqbridgeError) -> bool:
+        """Keep it for the next host, if that cannot duplicate or duplicates are wanted."""
+        if error.outcome != "not_applied" and self._sender.spec.on_unknown != "resend":
+            return False
+        if self._sender.connection.closed or self._expired(shipment):
+            return False
+        with self._lock:
+            self._backlog.append(shipment)
+        self._sender.connection.wake_backlogs()
+        return True
+
+    def _expired(self, shipment: Shipment) -> bool:
+        age_s = self._sender.connection.clock.mono_s() - shipment.built_s
+        return age_s >= self._sender.spec.delivery_timeout_s
+
+    def ship_backlog(self) -> None:
+        """Submit again what waited for a host, in order; what waited too long fails as not applied."""
+        with self._lock:
+            waiting, self._backlog = self._backlog, deque()
+            for shipment in waiting:
+                if self._expired(shipment):
+                    self._fail(shipment)
+                else:
+                    self._ship(shipment)
+
+    def fail_backlog(self) -> None:
+        with self._lock:
+            waiting, self._backlog = self._backlog, deque()
+        for shipment in waiting:
+            self._fail(shipment)
+
+    def _fail(self, shipment: Shipment) -> None:
+        self._sender.account(-shipment.size_bytes)
+        error = OperationTimeout(
+            f"no host took messages for {self._name} in time; they were not applied, and are given up",
+            outcome="not_applied",
+            engine="native",
+        )
+        for sequence in shipment.sequences:
+            self.reports.failed(sequence, error)
+
+
+class TopicChannel(BaseChannel):
+    """A topic: one buffer a partition."""
+
+    def __init__(
+        self,
+        sender: NativeSender,
+        name: str,
+        reports: spi.Reports,
+        partitioner: spi.Partitioner | None,
+        partitions: int,
+    ) -> None:
+        super().__init__(sender, name, reports)
+        self._partitioner = partitioner
+        self._partitions = partitions
+        self._buffers: list[list[Record]] = [[] for _ in range(partitions)]
+
+    def append(
+        self,
+        value: bytes | None,
+        key: bytes | None,
+        headers: RawHeaders | None,
+        timestamp_ms: int | None,
+        message_id: str | None,
+        extras: spi.Extras | None,
+    ) -> int:
+        if self._sender.in_flight_bytes + self._buffered_bytes >= self._max_in_flight:
+            return spi.FULL
+        partition = 0
+        if self._partitions > 1 and self._partitioner is not None:
+            partition = self._partitioner(self._name, key, value, self._partitions)
+            if partition.__class__ is not int or not 0 <= partition < self._partitions:
+                partition = _refuse_partition(partition, self._partitions)
+        if message_id is not None:
+            headers = ((reserved.MESSAGE_ID, message_id.encode()), *(headers or ()))
+        size = PER_RECORD_BYTES
+        if value is not None:
+            size += len(value)
+        if key is not None:
+            size += len(key)
+        if headers is not None:
+            size += headers_bytes(headers)
+        number = next(self._numbers)
+        # list.append, and the slice and the del in _build, are each atomic: a record cannot fall between two batches.
+        self._buffers[partition].append((number, key, value, headers, timestamp_ms))
+        self.appended = number + 1
+        self._buffered(size)
+        return number
+
+    def _build(self) -> Shipment | None:
+        partitions: list[int] = []
+        batches: list[RecordBatch] = []
+        sequences: list[Sequence[int]] = []
+        size = 0
+        wall_ms = 0
+        for partition, buffer in enumerate(self._buffers):
+            count = len(buffer)
+            if not count:
+                continue
+            records = buffer[:count]
+            del buffer[:count]
+            wall_ms = wall_ms or self._sender.connection.clock.wall_ms()
+            batch, numbers = build_batch(records, wall_ms)
+            partitions.append(partition)
+            batches.append(batch)
+            sequences.append(numbers)
+            size += batch.size_bytes
+        if not batches:
+            return None
+        args = {"topic": self._name, "partitions": partitions}
+        return Shipment("append_many", args, batches, sequences, size, self._sender.connection.clock.mono_s())
+
+    def _report(self, shipment: Shipment, reply: dict[str, Any]) -> None:
+        for place, numbers in enumerate(shipment.sequences):
+            failure = reply["errors"][place]
+            partition = shipment.args["partitions"][place]
+            if failure is not None:
+                self.reports.failed(numbers, rebuild(failure))
+                continue
+            base = reply["base_offsets"][place]
+            first, count = numbers[0], len(numbers)
+            if numbers[-1] - first == count - 1:
+                self.reports.confirmed(first, count, partition, base)
+            else:
+                self.reports.confirmed_at(numbers, partition, base)
+
+
+class QueueChannel(BaseChannel):
+    """A queue or an exchange: one buffer; what a batch has no column for travels in reserved headers."""
+
+    def __init__(self, sender: NativeSender, name: str, reports: spi.Reports, op: str, field: str) -> None:
+        super().__init__(sender, name, reports)
+        self._op = op
+        self._field = field
+        self._buffer: list[Record] = []
+
+    def append(
+        self,
+        value: bytes | None,
+        key: bytes | None,
+        headers: RawHeaders | None,
+        timestamp_ms: int | None,
+        message_id: str | None,
+        extras: spi.Extras | None,
+    ) -> int:
+        if self._sender.in_flight_bytes + self._buffered_bytes >= self._max_in_flight:
+            return spi.FULL
+        pairs: RawHeaders = () if message_id is None else ((reserved.MESSAGE_ID, message_id.encode()),)
+        if headers is not None:
+            pairs += headers
+        if extras is not None:
+            pairs += _extra_headers(extras)
+        size = PER_RECORD_BYTES + headers_bytes(pairs)
+        if value is not None:
+            size += len(value)
+        if key is not None:
+            size += len(key)
+        number = next(self._numbers)
+        self._buffer.append((number, key, value, pairs or None, timestamp_ms))
+        self.appended = number + 1
+        self._buffered(size)
+        return number
+
+    def _build(self) -> Shipment | None:
+        count = len(self._buffer)
+        if not count:
+            return None
+        records = self._buffer[:count]
+        del self._buffer[:count]
+        clock = self._sender.connection.clock
+        batch, numbers = build_batch(records, clock.wall_ms())
+        return Shipment(self._op, {self._field: self._name}, [batch], [numbers], batch.size_bytes, clock.mono_s())
+
+    def _report(self, shipment: Shipment, reply: dict[str, Any]) -> None:
+        numbers = shipment.sequences[0]
+        failures: dict[str, Any] = reply.get("errors") or {}
+        if not failures and numbers[-1] - numbers[0] == len(numbers) - 1:
+            self.reports.confirmed(numbers[0], len(numbers), None, None)
+            return
+        good = [number for place, number in enumerate(numbers) if str(place) not in failures]
+        if good:
+            self.reports.confirmed_at(good, None, None)
+        for place, failure in failures.items():
+            self.reports.failed((numbers[int(place)],), rebuild(failure))
+
+
+def build_batch(records: list[Record], wall_ms: int) -> tuple[RecordBatch, Sequence[int]]:
+    """The columns of some records; a record without a timestamp gets the present one."""
+    numbers, keys, values, headers, stamps = zip(*records, strict=True)
+    if None in stamps:
+        stamps = tuple(wall_ms if stamp is None else stamp for stamp in stamps)
+    with_headers = headers if any(item is not None for item in headers) else None
+    return RecordBatch(keys, values, with_headers, stamps), numbers
+
+
+def rebuild(failure: dict[str, Any]) -> MqbridgeError:
+    """An error that came inside an answer, as the class that its code names."""
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if isinstance(kind, type) and issubclass(kind, MqbridgeError) and kind.code == failure["code"]:
+            return kind(
+                failure["message"],
+                engine="native",
+                outcome=failure.get("outcome"),
+                retryable=failure.get("retryable"),
+            )
+    raise ValueError(f"the broker answered with an unknown error code {failure['code']!r}")
+
+
+def headers_bytes(headers: RawHeaders) -> int:
+    return sum(len(name) + len(value) + 8 for name, value in headers)
+
+
+def _extra_headers(extras: spi.Extras) -> RawHeaders:
+    pairs: list[tuple[str, bytes]] = []
+    if extras.routing_key:
+        pairs.append((reserved.ROUTING_KEY, extras.routing_key.encode()))
+    for name, value in (
+        (reserved.EXPIRES_MS, extras.expires_in_ms),
+        (reserved.PRIORITY, extras.priority),
+        (reserved.DELAY_MS, extras.delay_ms),
+    ):
+        if value is not None:
+            pairs.append((name, str(value).encode()))
+    return tuple(pairs)
+
+
+def _refuse_partition(partition: Any, partitions: int) -> int:
+    try:
+        return check_partition(partition, partitions)
+    except ValueError as error:
+        raise errors.ConfigurationError(f"{error} Nothing was sent.", engine="native") from None
