@@ -5,7 +5,7 @@ knows offsets, batches and opaque journal entries; it does not know topics' sett
 Retention, compaction and locking are decided by its callers.
 
 `store` is the door (`MemoryStore`, `FolderStore`), behind it `logs` and `journals`, both on `frames` (one
-file of checksummed frames); `batches` is the record batch, `layout` the folder's identity and names, `disk`
-the only place that flushes, replaces small files and translates `OSError`; `lock` says which process owns a
-folder.
+file of checksummed frames); `batches` is the record batch, `layout` the folder's identity and names,
+`markers` numbers in file names, `disk` the only place that flushes, replaces small files and translates
+`OSError`; `lock` says which process owns a folder.
 """

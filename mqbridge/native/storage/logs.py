@@ -20,6 +20,7 @@ from mqbridge import errors
 from mqbridge.native.storage import disk
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.native.storage.frames import FIRST_FRAME, HEADER_BYTES, Durability, FrameFile
+from mqbridge.native.storage.markers import Marker
 from mqbridge.native.storage.segments import SegmentIndex, SegmentInfo
 
 SEGMENT_BYTES = 64 << 20
@@ -28,7 +29,6 @@ CACHE_BYTES = 8 << 20
 _BATCH_HEAD = struct.Struct("<QIq")  # base offset, records, latest timestamp
 _OVERHEAD_BYTES = _BATCH_HEAD.size + HEADER_BYTES
 _SEGMENT_NAME = re.compile(r"\d{20}\.log")
-_START_FILE = "start"
 
 
 class PartitionLog(Protocol):
@@ -265,6 +265,7 @@ class FilePartitionLog(_SegmentedLog):
         self._active: FrameFile | None = None
         self._reader: tuple[SegmentIndex, FrameFile] | None = None
         disk.make_folder(folder)
+        self._start = Marker(folder, "start")
         self._open()
 
     @property
@@ -289,14 +290,18 @@ class FilePartitionLog(_SegmentedLog):
         return self._active
 
     def _open(self) -> None:
-        disk.remove_file(self._folder / (_START_FILE + ".tmp"))
-        start = disk.read_sealed(self._folder / _START_FILE)
-        bases = self._clear_leftovers(start or 0)
+        bases = self._bases()
+        start = self._start.number
         if not bases:
-            if start is not None:
-                raise disk.corrupt(self._folder / _START_FILE, 0, f"the log begins at {start} but has no segment")
+            if start:
+                raise disk.corrupt(self._path(start), 0, f"the log begins at {start} but has no segment")
+            if start is None:
+                self._start.move(0)
             self._begin_segment(0)
             return
+        if start is None:
+            raise disk.corrupt(self._path(bases[0]), 0, "the file that says where the log begins is missing")
+        bases = self._clear_leftovers(bases, start)
         for base in bases:
             path = self._path(base)
             if self._segments and base != self.next_offset:
@@ -313,20 +318,20 @@ class FilePartitionLog(_SegmentedLog):
                         visit(position, payload)
                 finally:
                     file.close()
-        self.start_offset = max(start or 0, bases[0])
-        if self.start_offset > self.next_offset:
+        self.start_offset = start
+        if start > self.next_offset:
             self._tail.close()
-            raise disk.corrupt(self._path(bases[-1]), 0, f"it ends before the start of the log, {self.start_offset}")
+            raise disk.corrupt(self._path(bases[-1]), 0, f"it ends before the start of the log, {start}")
 
-    def _clear_leftovers(self, start: int) -> list[int]:
-        """Remove segments that a crash kept from being deleted; return the base offsets of the others."""
+    def _bases(self) -> list[int]:
         try:
-            names = sorted(entry.name for entry in self._folder.iterdir() if _SEGMENT_NAME.fullmatch(entry.name))
+            names = [entry.name for entry in self._folder.iterdir() if _SEGMENT_NAME.fullmatch(entry.name)]
         except OSError as error:
             raise disk.disk_error(error, self._folder, "listing") from error
-        bases = [int(name[:20]) for name in names]
-        if not bases:
-            return []
+        return sorted(int(name[:20]) for name in names)
+
+    def _clear_leftovers(self, bases: list[int], start: int) -> list[int]:
+        """Remove segments that a crash kept from being deleted; return the base offsets of the others."""
         if bases[0] > start:
             raise disk.corrupt(self._path(bases[0]), 0, f"the log begins at {start}, its first segment later")
         # By names alone: of several removals, a power cut may have undone any.
@@ -392,7 +397,7 @@ class FilePartitionLog(_SegmentedLog):
         if offset > self._segments[-1].base_offset:
             # A start that outlives the records below it would be a log that ends before it begins.
             self._tail.sync()
-        disk.write_sealed(self._folder / _START_FILE, offset)
+        self._start.move(offset)
 
     def _file_of(self, segment: SegmentIndex) -> FrameFile:
         if segment is self._segments[-1]:

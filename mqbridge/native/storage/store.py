@@ -6,6 +6,7 @@ not taken here (`lock`): whoever opens a `FolderStore` holds it already.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,14 +18,17 @@ from mqbridge.native.storage.frames import Durability
 from mqbridge.native.storage.journals import FileJournal, Journal, MemoryJournal
 from mqbridge.native.storage.layout import IDENTITY, prepare_folder, quote
 from mqbridge.native.storage.logs import SEGMENT_BYTES, FilePartitionLog, MemoryPartitionLog, PartitionLog
+from mqbridge.native.storage.markers import Marker
 
 CLEAN = "clean.json"
-_EPOCH = "epoch"
 _TOPICS = "topics"
 _JOURNALS = "journals"
 # What a crash may leave, the lock and the host's socket: none of it holds anything confirmed.
 _PASSING = (".tmp", ".lock", ".sock")
 _REMOVED = ".removed-"  # no quoted name begins with a dot
+
+
+_log = logging.getLogger("mqbridge.native.storage")
 
 
 class Store(Protocol):
@@ -179,7 +183,12 @@ class FolderStore:
         if failures:
             # No mark of a clean close then: what is there has to be taken as after a crash.
             raise failures[0]
-        disk.write_sealed(self._path / CLEAN, self._flushed_sizes())
+        sizes = self._flushed_sizes()
+        try:
+            disk.write_sealed(self._path / CLEAN, sizes)
+        except errors.Rejected:
+            # Everything is flushed; without the mark the next opening only knows less about what others did to it.
+            _log.warning("%s: no room for the mark of a clean close", self._path)
 
     def _journal_path(self, name: str) -> Path:
         return self._path / _JOURNALS / (quote(name) + ".journal")
@@ -209,25 +218,26 @@ class FolderStore:
             return
         for name, size in sorted(sizes.items()):
             path = self._path / name
-            found = path.stat().st_size if path.exists() else 0
+            found = path.stat().st_size if path.exists() else -1
             if found < size:
                 raise disk.corrupt(
                     path,
-                    found,
+                    max(found, 0),
                     f"it had {size} bytes at the last clean close (to accept the loss, remove {mark})",
                 )
         disk.remove_file(mark)
         disk.flush_folder(self._path)
 
     def _raise_epoch(self) -> int:
-        path = self._path / _EPOCH
-        epoch = disk.read_sealed(path)
-        if epoch is None:
+        marker = Marker(self._path, "epoch")
+        if marker.number is None:
             if (self._path / _TOPICS).exists() or (self._path / _JOURNALS).exists():
-                raise disk.corrupt(path, 0, "the file is missing, and without it old promises are not fenced")
-            epoch = 0
-        disk.write_sealed(path, epoch + 1)
-        return int(epoch) + 1
+                raise disk.corrupt(
+                    self._path, 0, "its epoch file is missing, and without it old promises are not fenced"
+                )
+        epoch = (marker.number or 0) + 1
+        marker.move(epoch)
+        return epoch
 
 
 def _check_open(closed: bool) -> None:

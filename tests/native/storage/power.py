@@ -1,8 +1,8 @@
 """Losses of power after every system call that changes the disk: only what was flushed is left.
 
-A file has the content of its last flush. A folder has the entries of its last flush (the harshest a file system may
-do), or those of the moment (a rename or a removal that reached the disk before the data). What is flushed is noted by
-inode, since a rename moves a name and not a file.
+A file has the content of its last flush. A folder has the entries of its last flush (the harshest a file
+system may do), or those of the moment (a rename or a removal that reached the disk before the data). What is
+flushed is noted by inode, since a rename moves a name and not a file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ _FLUSHES = ("fsync", "fdatasync")
 
 
 class Power:
-    """Follows what happens below `root`; `cuts` are the folders that power losses leave, with what `mark` said then."""
+    """Follows what happens below `root`; `cuts` are the folders that power losses leave, with what `mark`
+    said then.
+    """
 
     def __init__(self, root: Path, cuts: Path, *, entries_at_once: bool) -> None:
         self._root = root
@@ -45,7 +47,7 @@ class Power:
             def call(*args: Any, **kwargs: Any) -> Any:
                 known = name == "open" and os.path.exists(args[0])
                 # The medium is modelled, so a real flush would only take time.
-                result = None if name in _FLUSHES else real[name](*args, **kwargs)
+                result: Any = None if name in _FLUSHES else real[name](*args, **kwargs)
                 if name == "open" and not known:
                     inode = os.fstat(result).st_ino  # perhaps the number of a file or folder that is gone
                     self._content[inode] = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -85,6 +86,17 @@ def test_every_damaged_length_is_noticed() -> None:
                 continue
             with pytest.raises(ValueError):
                 RecordBatch.decode(bytes(damaged))
+
+
+def test_damage_that_adds_up_is_noticed_too() -> None:
+    """A negative length is refused even where another one makes up for it in the sum."""
+    data = RecordBatch([b"abc", b"defg"], [b"", b""], None, [0, 0]).encode()
+    lengths = struct.pack("<ii", 3, 4)
+    for wrong in ((-2, 9), (9, -2), (-(2**31), 7)):
+        damaged = data.replace(lengths, struct.pack("<ii", *wrong), 1)
+        assert damaged != data
+        with pytest.raises(ValueError):
+            RecordBatch.decode(damaged)
 
 
 @settings(deadline=None)

@@ -20,9 +20,8 @@ from mqbridge.native.storage.lock import FolderLock
 
 lock = FolderLock(Path(sys.argv[1]))
 assert lock.try_acquire()
-child = os.fork() if "fork" in sys.argv else -1
-if child:
-    os.write(1, b"%d\\n" % child)
+if "fork" not in sys.argv or os.fork() == 0:
+    os.write(1, b"%d\\n" % os.getpid())
 os.read(0, 1)
 """
 

@@ -276,7 +276,7 @@ def filled_folder(folder: Path) -> None:
 
 
 def test_every_flipped_bit_of_a_folder_is_noticed(folder: Path) -> None:
-    """A flipped bit in any file of a log, segments and start alike, is CorruptLog naming the file, or
+    """A flipped bit in any file of a log is CorruptLog naming the file, or
     harmless.
     """
     filled_folder(folder)
@@ -397,6 +397,7 @@ def test_death_at_any_system_call_loses_nothing_confirmed(tmp_path: Path) -> Non
         assert log.next_offset >= max([begin, *marks]), number
         assert log.start_offset >= max([0, *(-mark for mark in marks)]), number
         assert content(log) == expected(log.start_offset, log.next_offset), number
+        assert len(segment_files(folder)) == len(log.segments()), "a dropped segment takes room for ever"
         fill(log, 4)
         log.close()
         log = FilePartitionLog(folder, segment_bytes=SMALL)
@@ -446,6 +447,62 @@ def test_no_room_for_a_segment_is_rejected_and_goes_on_when_there_is(
     log = FilePartitionLog(folder)
     assert content(log) == expected(0, 9)
     assert len(log.segments()) == 2
+    log.close()
+
+
+def test_retention_makes_room_on_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old segments can be dropped, and records deleted, while nothing can be written."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    log = FilePartitionLog(folder, segment_bytes=SMALL)
+    fill(log, 12)
+    with monkeypatch.context() as patch:
+        for call in ("write", "writev"):
+            patch.setattr(os, call, full)
+        with pytest.raises(errors.Rejected):
+            fill(log, 1)
+        second = log.segments()[1].base_offset
+        assert log.drop_segments_before(second) == second
+        log.set_start_offset(second + 1)
+    fill(log, 1)
+    log.close()
+    log = FilePartitionLog(folder, segment_bytes=SMALL)
+    assert content(log) == expected(second + 1, 39)
+    log.close()
+
+
+def test_a_log_that_lost_its_start_is_corruption(folder: Path) -> None:
+    """Without the marker of its start a log is refused: from zero, deleted records would come back."""
+    filled_folder(folder)
+    for path in folder.glob("*.start"):
+        path.unlink()
+    with pytest.raises(errors.CorruptLog):
+        FilePartitionLog(folder)
+
+
+def test_a_segment_that_was_half_begun_stops_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a new segment's file cannot be made nor removed, no append may give the offsets that its name
+    claims.
+    """
+
+    def failing(*_: object) -> NoReturn:
+        raise OSError(errno.EIO, "medium")
+
+    log = FilePartitionLog(folder)
+    fill(log, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        patch.setattr(os, "unlink", failing)
+        with pytest.raises(errors.Unreachable):
+            log.roll()
+    assert len(segment_files(folder)) == 2
+    with pytest.raises(errors.Unreachable) as caught:
+        log.append(batch(6, 3))
+    assert not caught.value.retryable
+    log = FilePartitionLog(folder)
+    assert content(log) == expected(0, 6)
     log.close()
 
 

@@ -4,6 +4,7 @@ with.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -123,12 +124,12 @@ def test_a_file_cut_or_gone_after_a_clean_close_is_corruption(tmp_path: Path) ->
     folder = tmp_path / "store"
     filled(folder)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.parent != folder] + [
-        folder / "epoch"
+        folder / f"{1:020d}.epoch"
     ]
-    assert len(files) == 4
+    assert len(files) == 6
     for path in files:
         good = path.read_bytes()
-        for end in (8, len(good) - 1, None):
+        for end in (8, len(good) - 1, None) if good else (None,):
             path.unlink() if end is None else path.write_bytes(good[:end])
             with pytest.raises(errors.CorruptLog) as caught:
                 FolderStore(folder)
@@ -164,11 +165,29 @@ def test_a_close_that_fails_leaves_no_mark(tmp_path: Path, monkeypatch: pytest.M
         store.journal("meta")
 
 
+def test_no_room_for_the_mark_of_a_clean_close_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk a store opens, closes and opens again, with everything that had been confirmed."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "full")
+
+    filled(tmp_path)
+    with monkeypatch.context() as patch:
+        for call in ("write", "writev"):
+            patch.setattr(os, call, full)
+        FolderStore(tmp_path).close()
+    assert not (tmp_path / CLEAN).exists()
+    store = FolderStore(tmp_path)
+    assert store.epoch == 3
+    assert values(store, "Orders") == [b"one", b"two"]
+    store.close()
+
+
 def test_a_lost_epoch_is_corruption(tmp_path: Path) -> None:
     """A folder with content but without its epoch is refused: counting anew would revive what was fenced."""
     filled(tmp_path)
     (tmp_path / CLEAN).unlink()
-    (tmp_path / "epoch").unlink()
+    (tmp_path / f"{1:020d}.epoch").unlink()
     with pytest.raises(errors.CorruptLog):
         FolderStore(tmp_path)
 
@@ -199,6 +218,7 @@ def test_death_at_any_system_call_of_a_session_leaves_a_store_that_opens(tmp_pat
         assert values(store, "Orders", 11) == [b"three"], number
         assert [values(store, "old", 0), values(store, "old", 1)] in ([[b"old"]] * 2, [[]] * 2), number
         assert list(store.journal("meta").replay()) in ([b"entry"], [b"rewritten"]), number
+        assert not [name for name in os.listdir(folder / "topics") if name.startswith(".")]
         store.close()
         FolderStore(folder).close()
         shutil.rmtree(folder)
@@ -217,7 +237,8 @@ def test_death_while_a_folder_is_made_leaves_one_that_opens(tmp_path: Path) -> N
 
 
 def in_small_steps(folder: Path, durability: Durability, power: Power) -> None:
-    """A session with rolls, deletions and rewrites, which marks what is confirmed: next offset, start, entries.
+    """A session with rolls, deletions and rewrites, which marks what is confirmed: next offset, start,
+    entries.
 
     Of the entries it marks what may be there: while a call is under way, those before and after it.
     """
@@ -249,11 +270,9 @@ def in_small_steps(folder: Path, durability: Durability, power: Power) -> None:
 
 @pytest.mark.parametrize("entries_at_once", [False, True])
 @pytest.mark.parametrize("durability", ["os", "disk"])
-def test_a_loss_of_power_after_any_system_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durability: Durability, entries_at_once: bool
-) -> None:
-    """The store always opens, without gap or stranger; with "disk" all that was confirmed is there, with "os" all that
-    a clean close left."""
+def test_a_loss_of_power_after_any_system_call(tmp_path: Path, durability: Durability, entries_at_once: bool) -> None:
+    """The store always opens, without gap or stranger; with "disk" all that was confirmed is there, with "os"
+    all that a clean close left."""
     root, cuts = tmp_path / "root", tmp_path / "cuts"
     root.mkdir()
     cuts.mkdir()
@@ -262,8 +281,6 @@ def test_a_loss_of_power_after_any_system_call(
         in_small_steps(root, durability, power)
         closed = power.mark
         in_small_steps(root, durability, power)
-    for flush in ("fsync", "fdatasync"):
-        monkeypatch.setattr(os, flush, lambda _: None)
     promised: tuple[int, int, tuple[list[bytes], ...]] = (0, 0, ())
     epochs = []
     for folder, mark in power.cuts:
@@ -284,6 +301,27 @@ def test_a_loss_of_power_after_any_system_call(
         shutil.rmtree(folder)
     assert epochs == sorted(epochs)
     assert len(epochs) > 30
+
+
+def test_a_removed_topic_does_not_come_back_with_the_power(tmp_path: Path) -> None:
+    """When removing a topic or a journal has returned, a loss of power does not bring its content back."""
+    root, cuts = tmp_path / "root", tmp_path / "cuts"
+    filled(root)
+    cuts.mkdir()
+    power = Power(root, cuts, entries_at_once=False)
+    with power.followed():
+        store = FolderStore(root)
+        store.remove_topic("Orders")
+        removed = len(power.cuts)
+        store.remove_journal("meta")
+        power.mark = "both removed"
+        store.journal("other")
+    store.close()
+    for folder, mark in power.cuts[removed - 1 :]:
+        store = FolderStore(folder)
+        assert values(store, "Orders") == values(store, "Orders", 11) == []
+        assert mark is None or list(store.journal("meta").replay()) == []
+        store.close()
 
 
 def test_a_clean_close_also_flushes_what_a_crash_had_left(
@@ -341,7 +379,8 @@ def test_twenty_kills_lose_nothing_that_was_reported(tmp_path: Path) -> None:
         rest = process.stdout.read().decode()
         process.communicate(timeout=10)
         lines = (line.decode() + rest).rpartition("\n")[0].splitlines()
-        confirmed, entry = map(int, lines[-1].split())
+        confirmed = int(lines[-1].split()[0])
+        reported = [int(line.split()[1]) for line in lines[-50:]]
         store = FolderStore(tmp_path, segment_bytes=20_000)
         assert store.epoch == 2 * round_number + 2
         log = store.partition_log("t", 0)
@@ -349,8 +388,9 @@ def test_twenty_kills_lose_nothing_that_was_reported(tmp_path: Path) -> None:
         numbers = [int(value or b"") for value in values(store, "t")]
         assert numbers == list(range(log.start_offset, log.next_offset))
         entries = [int(payload) for payload in store.journal("meta").replay()]
-        assert entry in entries
-        assert entries == list(range(entries[0], entries[-1] + 1, 20))
+        # In order and once each; one that a kill kept from being appended after its batch may be missing.
+        assert entries == sorted(set(entries))
+        assert set(reported) <= set(entries)
         store.close()
     assert log.start_offset > 0, "retention was never seen at work"
 

@@ -560,6 +560,8 @@ def test_memory_of_settled_messages_with_a_long_life_is_given_back() -> None:
     """Messages that would live for a day and are acknowledged at once do not stay in the heap of lives for a day."""
     house = House()
     house.queue("q", message_ttl_s=86_400)
+    house.send("q", b"held, with the first life to end")
+    house.take(house.consume("q", prefetch=1))
     for _ in range(50):
         house.send("q", *[b"x"] * 100)
         house.drain("q")

@@ -62,6 +62,20 @@ def test_a_message_that_kills_its_host_is_dead_lettered_after_the_last_attempt(h
     assert life.crash().counts("q") == (0, 0, 0)
 
 
+@pytest.mark.parametrize("names", [("a", "z"), ("z", "a")])
+def test_letters_of_recovery_stand_behind_older_ones(names: tuple[str, str]) -> None:
+    """Whichever queue is read first, a letter written while recovering comes after those that were there."""
+    house = House()
+    for name in names:
+        house.queue(name, **({"dead_letter": "z", "max_attempts": 1} if name == "a" else {}))
+    house.send("z", b"old", b"older", b"oldest")
+    house.send("a", b"poison")
+    house.take(house.consume("a"))
+    life = house.crash()
+    assert [got.value for got in life.browse("z")] == [b"old", b"older", b"oldest", b"poison"]
+    assert [got.value for got in life.crash().browse("z")] == [b"old", b"older", b"oldest", b"poison"]
+
+
 def test_delay_and_time_to_live_go_on_while_the_host_is_down(house: House) -> None:
     """Both are wall time: what fell due meanwhile is due, what did not waits for its moment."""
     house.send("q", b"soon", delay_ms=1000)
