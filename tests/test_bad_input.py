@@ -275,9 +275,8 @@ def test_failures_nobody_saw_raise_send_failed(bus: mq.Bus) -> None:
     """Leaving the producer raises one SendFailed with the count, the first failures and their outcomes."""
     short = mq.Queue("short", max_length=1)
     bus.admin.ensure(short)
-    with pytest.raises(mq.SendFailed) as caught, bus.producer() as producer:
-        for _ in range(30):
-            producer.send(short, b"x")
+    with pytest.raises(mq.SendFailed) as caught:
+        send(bus, short, *[b"x"] * 30)
     assert caught.value.count == 29
     assert len(caught.value.failures) == 20
     assert caught.value.outcomes == {"not_applied": 29}
@@ -287,10 +286,15 @@ def test_the_bodys_exception_wins(bus: mq.Bus) -> None:
     """When the body of `with` raised, its exception comes out, with the send failures attached as a note."""
     short = mq.Queue("short", max_length=1)
     bus.admin.ensure(short)
-    with pytest.raises(KeyError) as caught, bus.producer() as producer:
-        producer.send(short, b"x")
-        producer.send(short, b"x")
-        raise KeyError("body")
+
+    def body() -> None:
+        with bus.producer() as producer:
+            producer.send(short, b"x")
+            producer.send(short, b"x")
+            raise KeyError("body")
+
+    with pytest.raises(KeyError) as caught:
+        body()
     assert any("SendFailed" in note for note in caught.value.__notes__)
 
 

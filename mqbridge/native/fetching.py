@@ -89,7 +89,7 @@ class PartitionFetch:
             "partition": self.partition,
             "offset": self.position,
             "max_bytes": MAX_FETCH_BYTES,
-            "watch": not self._blocks,
+            "watch": True,
         }
         self._session.call("fetch", args, (), lambda *answer: self._answered(generation, *answer))
 
@@ -98,14 +98,18 @@ class PartitionFetch:
     ) -> None:
         if generation != self._generation:
             return
-        self._asked = False
+        # `_asked` falls last: the taking thread would ask for the same place once more while it is being moved on.
         if error is not None or reply is None:
+            self._asked = False
             # Without a host there is nothing to fetch from: the lease ends with it, and the group begins anew.
             if error is not None and not isinstance(error, ConnectionLost):
                 self._failed(self, error)
             return
         if not batches:
-            self._watching = bool(reply.get("watching", not self._blocks))
+            # Whoever is answered with nothing is told of the next append, whether or not blocks wait here: they may all
+            # be taken by the time of this answer, and then nobody would ask again.
+            self._watching = True
+            self._asked = False
             return
         position = self.position
         for base, batch in zip(reply["base_offsets"], batches, strict=True):
@@ -117,4 +121,5 @@ class PartitionFetch:
             self._blocks.append(block)
             self._buffered += block.count
         self.position = position
+        self._asked = False
         self._ready()

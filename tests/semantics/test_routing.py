@@ -147,6 +147,7 @@ def test_alternates_in_a_circle_and_missing_ones_are_unroutable() -> None:
     t = table(("a", "direct", "b"), ("b", "direct", "a"), ("self", "direct", "self"), ("lone", "direct", "later"))
     assert t.route("a", "k") == t.route("self", "k") == t.route("lone", "k") == ()
     t.bind("b", "queue", "q", key="q")
+    assert t.route("lone", "q") == ()
     t.add_exchange("later", "direct", "b")
     assert t.route("lone", "q") == ("q",)
     t.remove_exchange("later")

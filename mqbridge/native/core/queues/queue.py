@@ -76,7 +76,6 @@ class Queue:
         # All living messages; those that a consumer holds are in `_out_...` too.
         self._count = self._bytes = self._stored_bytes = 0
         self._out_count = self._out_bytes = 0
-        self._recovered: list[Message] = []
         self._used_at = now.mono_s
         self._rewrite_above = REWRITE_LEAST_BYTES
 
@@ -215,7 +214,6 @@ class Queue:
     def take(self, consumer: Consumer, limit: int, settle: Sequence[object], watch: bool, now: Now) -> Taken:
         """Settle, then hand out; all of it is one entry of the journal, and nothing has happened if this raises."""
         self._elapse(now)
-        self._used_at = now.mono_s
         plan = Settlement(consumer.unsettled, self.spec, now.wall_ms)
         if settle:
             plan.read(settle)
@@ -370,7 +368,6 @@ class Queue:
             self._lift(death.message, BLOCKED)
             self._blocked[death.message.seq] = death
         self._carry_blocked(now)
-        self._tell_deadline(now)
 
     def _carry_blocked(self, now: Now) -> None:
         # A dead-letter queue may dead-letter into this one while it takes letters from it.
@@ -430,29 +427,28 @@ class Queue:
         return len(messages)
 
     def recover(self) -> None:
-        """Read the journal. The messages are in place after `resume`, for which all queues must have been read."""
+        """Put what the journal says in place; what was at a consumer when the host died has failed once more."""
         replayed = Replayed(self.name, self._house.decode_batch)
         replayed.replay(self._journal.replay())
         self._next_seq = replayed.next_seq
-        self._recovered = list(replayed.messages.values())
-
-    def resume(self, now: Now) -> None:
-        """Put recovered messages in place: those at a consumer when the host died have failed once more."""
-        messages = oldest_first(self._recovered)
-        self._recovered = []
+        messages = oldest_first(replayed.messages.values())
         held = [message for message in messages if message.state == TAKEN]
         for message in held:
             message.failures += 1
             message.redelivered = True
-            message.due_ms = 0
             message.state = READY
         if held:
             self._journal.append(encode_update((), held, ()))
         self._place(messages)
         limit = self.spec.max_attempts
-        if limit is not None:
-            exhausted = [message for message in messages if message.failures >= limit]
-            self._bury([Death(message, MAX_ATTEMPTS, message.failures) for message in exhausted], now)
+        for message in messages:
+            if limit is not None and message.failures >= limit:
+                self._lift(message, BLOCKED)
+                self._blocked[message.seq] = Death(message, MAX_ATTEMPTS, message.failures)
+
+    def resume(self, now: Now) -> None:
+        """After all queues have recovered, so that dead letters find their queues in order."""
+        self._carry_blocked(now)
         self._elapse(now)
         self._tell_deadline(now)
 

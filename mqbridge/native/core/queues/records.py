@@ -20,11 +20,11 @@ process must not be tried for ever.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from mqbridge import errors
-from mqbridge.native.core.ports import Batch, Headers, MakeBatch
+from mqbridge.native.core.ports import Batch, DecodeBatch, EncodeBatch, Headers, MakeBatch
 from mqbridge.semantics.reserved import DELAY_MS, EXPIRES_MS, PRIORITY
 
 READY: Final = 0
@@ -174,9 +174,7 @@ _RETURNED: Final = struct.Struct("<qIq?")
 _KEPT: Final = struct.Struct("<qIqqh??")
 
 
-def encode_snapshots(
-    messages: Sequence[Message], make_batch: MakeBatch, encode_batch: Callable[[Batch], bytes]
-) -> Iterator[bytes]:
+def encode_snapshots(messages: Sequence[Message], make_batch: MakeBatch, encode_batch: EncodeBatch) -> Iterator[bytes]:
     """The messages, in order of their numbers, as entries that hold all of their state."""
     for part in _parts(messages):
         kept = b"".join(
@@ -228,7 +226,7 @@ class Replayed:
 
     __slots__ = ("_decode_batch", "_name", "messages", "next_seq")
 
-    def __init__(self, name: str, decode_batch: Callable[[bytes], Batch]) -> None:
+    def __init__(self, name: str, decode_batch: DecodeBatch) -> None:
         self._name = name
         self._decode_batch = decode_batch
         self.messages: dict[int, Message] = {}

@@ -119,7 +119,6 @@ class QueueRoom:
             self._queues[name] = self._open(name, spec, now)
         for queue in self._queues.values():
             queue.recover()
-        # Only now may one queue's dead letters enter another.
         for queue in self._queues.values():
             queue.resume(now)
 
