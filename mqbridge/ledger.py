@@ -84,7 +84,7 @@ class Page:
 class Ledger:
     """The pages of one lease of one partition, in delivery order, and the offset up to which all is settled."""
 
-    __slots__ = ("_again", "committed", "lease", "lost", "pages", "partition", "topic")
+    __slots__ = ("_again", "committed", "lease", "lost", "out", "pages", "partition", "topic")
 
     def __init__(self, topic: str, partition: int, lease: int, position: int) -> None:
         self.topic = topic
@@ -92,11 +92,14 @@ class Ledger:
         self.lease = lease
         self.committed = position
         self.pages: deque[Page] = deque()
+        self.out = 0
+        """Records of the pages that are not settled as a whole."""
         self.lost: str | None = None
         self._again: dict[Page, tuple[Page, int]] = {}
 
     def open(self, page: Page) -> None:
         self.pages.append(page)
+        self.out += len(page.marks)
 
     def again(self, page: Page, origin: Page, index: int) -> None:
         """`page` is a redelivery of record `index` of `origin`, whose mark it settles when it is done."""
@@ -118,6 +121,7 @@ class Ledger:
             done = page.settled_prefix()
             if done == len(page.marks):
                 self.committed = page.block.next_offset
+                self.out -= done
                 pages.popleft()
                 continue
             if done:
@@ -136,5 +140,6 @@ class Ledger:
         self.lost = reason
         lost = sum(page.lose(reason) for page in (*self.pages, *self._again))
         self.pages.clear()
+        self.out = 0
         self._again.clear()
         return lost

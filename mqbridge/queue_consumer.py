@@ -107,7 +107,8 @@ class QueueConsumer(BaseConsumer[T]):
             # The engine settled them when it handed them out: at most once.
             page.marks[:] = bytes((DONE,)) * block.count
         else:
-            self._pages.append(page)
+            with self._settling:  # the settling thread walks the pages
+                self._pages.append(page)
         if self._bus._hooks.received is not None:
             self._bus._hooks.received(destination=self.queue, partition=None, count=block.count)
         if len(deliveries) > max_messages:

@@ -226,7 +226,7 @@ class TopicConsumer(BaseConsumer[T]):
         again = self._redeliver_due(max_messages)
         if again:
             return again
-        if sum(len(page.marks) for ledger in self._ledgers.values() for page in ledger.pages) >= MAX_UNSETTLED:
+        if sum(ledger.out for ledger in self._ledgers.values()) >= MAX_UNSETTLED:
             self._subscription.take(0)
             return []
         block = self._subscription.take(max_messages)
@@ -243,7 +243,8 @@ class TopicConsumer(BaseConsumer[T]):
         count = block.count
         page.shown = count
         deliveries: list[Delivery[T]] = block.deliveries(0, count, page)
-        ledger.open(page)
+        with self._settling:  # the settling thread walks the pages
+            ledger.open(page)
         if self._ack != "explicit":
             page.marks[:] = bytes((DONE,)) * count
             if self._ack == "before":

@@ -453,6 +453,15 @@ def test_offset_lost_is_raised_until_decided(bus: mq.Bus) -> None:
         assert consumer.poll(timeout=5)[0].offset == 8
 
 
+def test_a_deleted_queue_ends_its_consumers(bus: mq.Bus) -> None:
+    """A consumer of a queue that is deleted is told so, instead of waiting for messages that cannot come."""
+    with bus.consumer(WORK) as consumer:
+        assert consumer.poll(timeout=0) == []
+        bus.admin.delete(WORK)
+        with pytest.raises(mq.NotFound, match="work"):
+            consumer.poll(timeout=10)
+
+
 def test_the_same_instance_twice_fences_the_first(bus: mq.Bus) -> None:
     """A second consumer with the same instance id takes the place; the first one is Fenced."""
     first = bus.consumer(ONE, group="g", start=mq.EARLIEST, instance_id="a")

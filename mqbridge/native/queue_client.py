@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mqbridge.errors import ConnectionLost, MqbridgeError
+from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound
 from mqbridge.native.blocks import QueueBlock
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.spi import (
@@ -65,14 +65,24 @@ class QueueClient:
             self._watching = False
             self._ready()
         elif note["note"] == "cancelled":
-            self._forget("the queue was deleted")
-            self._say(Disconnected("the queue was deleted"))
+            reason = str(note.get("reason", "it was deleted"))
+            self._forget()
+            self._say(Disconnected(reason))
+            self._say(
+                Fatal(
+                    NotFound(
+                        f"{self._spec.queue} is gone ({reason}), and its messages with it; nothing more can be taken from "
+                        "it. Make it with admin.ensure() and consume anew.",
+                        engine="native",
+                    )
+                )
+            )
 
     def lost(self) -> None:
-        self._forget("the host of the folder is gone")
+        self._forget()
         self._say(Disconnected("the host of the folder is gone"))
 
-    def _forget(self, _reason: str) -> None:
+    def _forget(self) -> None:
         if self._consumer is not None:
             self._connection.consumers.pop(self._consumer, None)
         self._consumer = None
@@ -169,7 +179,7 @@ class QueueClient:
         if self in self._connection.queue_clients:
             self._connection.queue_clients.remove(self)
         consumer = self._consumer
-        self._forget("closed")
+        self._forget()
         if consumer is None:
             done(None, None)
             return
