@@ -112,8 +112,9 @@ class Admin:
     def plan(self, *specs: Spec) -> list[Change]:
         """What `ensure` would do, without doing it."""
         changes: list[Change] = []
-        for spec in _in_order(specs):
+        for spec in specs:
             self._check(spec)
+        for spec in _in_order(specs):
             if isinstance(spec, Binding):
                 known = self.describe(spec.exchange) if self._exists(spec.exchange) else None
                 there = isinstance(known, ExchangeDescription) and spec in known.bindings
@@ -200,6 +201,7 @@ class Admin:
         """Grow a topic to `partitions`. Keys move: of the existing keys most map to another partition from now on,
         so order
         per key holds within before and within after, not across; drain the topic first if that matters."""
+        _object(topic, Topic)
         self._bus.capabilities.need(Cap.ADD_PARTITIONS, "add_partitions()")
         self._ask(lambda done: self._spi.add_partitions(topic, partitions, done), f"adding partitions to {topic}")
 
@@ -237,6 +239,7 @@ class Admin:
         `end` is the offset after the last record: offsets may have gaps, so ``end - start`` is an upper bound of the
         count.
         """
+        _object(topic, Topic)
         self._bus.capabilities.need(Cap.END_OFFSETS, "offsets()")
         described: TopicDescription = self._ask(
             lambda done: self._spi.describe_topic(topic, done), f"offsets of {topic}"
@@ -245,12 +248,14 @@ class Admin:
 
     def offset_at(self, topic: Topic[Any], when: _dt.datetime) -> dict[int, int | None]:
         """For each partition the first offset whose timestamp is `when` or later; None if there is none."""
+        _object(topic, Topic)
         self._bus.capabilities.need(Cap.REPLAY_BY_TIME, "offset_at()")
         at_ms = to_ms(when)
         return dict(self._ask(lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}"))
 
     def delete_records(self, topic: Topic[Any], before: Mapping[int, int]) -> None:
         """Move the start of partitions to the given offsets: what lies before is gone for good."""
+        _object(topic, Topic)
         self._bus.capabilities.need(Cap.DELETE_RECORDS, "delete_records()")
         self._ask(lambda done: self._spi.delete_records(topic, before, done), f"deleting records of {topic}")
 
@@ -272,6 +277,9 @@ class Admin:
 
         A dry run by default: it returns the plan and changes nothing.
         """
+        _object(topic, Topic)
+        if not isinstance(to, Position):
+            raise InvalidSpec("reset_offsets() takes EARLIEST, LATEST, At or Since for to=", field="to")
         self._bus.capabilities.need(Cap.RESET_OFFSETS, "reset_offsets()")
         description = self._described_or_none(group)
         if description is not None and description.members:
@@ -319,6 +327,7 @@ class Admin:
 
     def depth(self, queue: Queue[Any]) -> int:
         """Messages that are ready: not those that are out, nor delayed ones."""
+        _object(queue, Queue)
         self._bus.capabilities.need(Cap.DEPTH, "depth()")
         described = self.describe(queue)
         assert isinstance(described, QueueDescription)
@@ -326,6 +335,7 @@ class Admin:
 
     def purge(self, queue: Queue[Any]) -> int:
         """Drop all messages that are not out; returns how many."""
+        _object(queue, Queue)
         self._bus.capabilities.need(Cap.PURGE, "purge()")
         return self._ask(lambda done: self._spi.purge(queue, done), f"purging {queue}")
 
@@ -348,6 +358,7 @@ class Admin:
         return self._ask(lambda done: self._spi.move(target, tokens, source, max_messages, done), f"redriving {target}")
 
     def _dead_letter_queue(self, source: Queue[Any]) -> Queue[Any]:
+        _object(source, Queue)
         described = self.describe(source)
         assert isinstance(described, QueueDescription)
         target = described.queue.dead_letter
@@ -377,7 +388,10 @@ def _in_order(specs: Sequence[Spec]) -> list[Spec]:
     return ordered
 
 
-def _object(destination: Any) -> None:
+def _object(destination: Any, kind: type[Destination] = Destination) -> None:
+    if isinstance(destination, Destination) and not isinstance(destination, kind):
+        # Names are per kind: without this, purge(Topic("x")) would purge the queue x.
+        raise InvalidSpec(f"this takes a {kind.__name__}, and {destination} is none. Nothing was done.")
     if not isinstance(destination, Destination):
         raise InvalidSpec(
             f"admin calls take a Topic, Queue or Exchange, not {type(destination).__name__}; mqbridge.parse() "

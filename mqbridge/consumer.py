@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from types import TracebackType
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.errors import Closed, ConcurrentUse, InvalidSpec, MqbridgeError
 from mqbridge.messages import Delivery
-from mqbridge.waiting import Deadline, Signal
+from mqbridge.waiting import Deadline, Signal, now_s
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -30,8 +30,26 @@ T = TypeVar("T")
 U = TypeVar("U")
 AckMode = Literal["explicit", "before", "auto"]
 
+def check_delay(delay_s: float) -> None:
+    """Refuse what is no delay, here: in a batch of verbs the engine would refuse its neighbours with it."""
+    if isinstance(delay_s, bool) or not isinstance(delay_s, int | float) or not 0 <= delay_s < float("inf"):
+        raise InvalidSpec(f"delay_s must be a number from 0 on, not {delay_s!r}; nothing was settled", field="delay_s")
+
+
+def raise_first(errors: Sequence[MqbridgeError]) -> None:
+    """Raise the first, with the others as its notes."""
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"also: {type(other).__name__}: {other}")
+        raise errors[0]
+
+
 WHOLE_BLOCKS = 1 << 30
 """As `max_messages`: take a block as it is, without cutting it."""
+LOOK_S = 0.05
+"""How often a stream looks at what the engine says, in the middle of a block too."""
+STRIDE = 64
+"""How many deliveries a fast stream hands over without looking at the time."""
 
 
 class BaseConsumer(Generic[T]):
@@ -67,8 +85,12 @@ class BaseConsumer(Generic[T]):
             raise InvalidSpec(f"max_messages must be 1 or more, not {max_messages}", field="max_messages")
         self._enter()
         try:
-            got = list(islice(self._pending, max_messages))
-            return got or self._wait_for(max_messages, Deadline(timeout))
+            if length_hint(self._pending):
+                self._look()  # leftovers are no reason to be deaf: a small `max_messages` makes many of them
+            got = list(islice(self._pending, max_messages)) or self._wait_for(max_messages, Deadline(timeout))
+            if self._ack == "auto":
+                self._seen(got)
+            return got
         finally:
             self._polling.release()
 
@@ -89,11 +111,41 @@ class BaseConsumer(Generic[T]):
                         return
                     batch = self._hand(got)
                     first = next(batch)
+                if self._ack == "auto":
+                    self._seen((first,))
             finally:
                 self._polling.release()
             yield first
-            # The iterator is shared with poll(): whoever comes next goes on where this loop was left.
-            yield from batch
+            yield from self._rest(batch)
+
+    def _rest(self, batch: Iterator[Delivery[T]]) -> Iterator[Delivery[T]]:
+        """The rest of a block. The iterator is shared with poll(): whoever comes next goes on where a loop was left.
+
+        A handler may take longer over one block than a rebalance waits or `max_poll_interval_s` allows. So events are
+        looked at in between; the slower the handler, the closer, and a fast one pays next to nothing.
+        """
+        auto = self._ack == "auto"
+        stride, looked_s = 1, now_s()
+        while length_hint(batch):
+            if auto:
+                for delivery in batch:
+                    self._seen((delivery,))
+                    yield delivery
+                    break
+            else:
+                yield from islice(batch, stride)
+            time_s = now_s()
+            if time_s - looked_s < LOOK_S:
+                stride = min(stride * 2, STRIDE)
+                continue
+            stride, looked_s = 1, time_s
+            # Not while somebody else polls: what there is to see, he sees.
+            if self._polling.acquire(blocking=False):
+                try:
+                    if not self._closed:
+                        self._look()
+                finally:
+                    self._polling.release()
 
     def __iter__(self) -> Iterator[Delivery[T]]:
         return self.stream()
@@ -137,11 +189,22 @@ class BaseConsumer(Generic[T]):
         """A poll that takes nothing: events are handled and membership stays alive while handlers are busy."""
         self._enter()
         try:
-            self._handle_events()
-            if self._fatal is not None:
-                raise self._fatal
+            self._look()
         finally:
             self._polling.release()
+
+    def _look(self) -> None:
+        """Hear what the engine says, and give a sign of life; takes nothing."""
+        self._handle_events()
+        if self._fatal is not None:
+            raise self._fatal
+        self._subscription.take(0)
+
+    def _seen(self, deliveries: Sequence[Delivery[T]]) -> None:
+        """``ack="auto"``: what the application was shown counts as settled."""
+        for delivery in deliveries:
+            if not delivery.settled:
+                delivery.ack()
 
     # --- what the two kinds differ in
 
@@ -225,6 +288,7 @@ class BaseConsumer(Generic[T]):
     def _finish(self) -> None:
         """The common end of `close`."""
         self._closed = True
+        self._withdraw(lambda _delivery: True)
         if self._job is not None:
             self._bus._pump.cancel(self._job)
         self._bus._closables.pop(self, None)

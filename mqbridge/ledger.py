@@ -84,7 +84,7 @@ class Page:
 class Ledger:
     """The pages of one lease of one partition, in delivery order, and the offset up to which all is settled."""
 
-    __slots__ = ("_again", "committed", "lease", "lost", "out", "pages", "partition", "topic")
+    __slots__ = ("_again", "_counted", "_passed", "committed", "lease", "lost", "out", "pages", "partition", "topic")
 
     def __init__(self, topic: str, partition: int, lease: int, position: int) -> None:
         self.topic = topic
@@ -94,6 +94,8 @@ class Ledger:
         self.pages: deque[Page] = deque()
         self.out = 0
         """Records of the pages that are not settled as a whole."""
+        self._passed = 0
+        self._counted = 0
         self.lost: str | None = None
         self._again: dict[Page, tuple[Page, int]] = {}
 
@@ -119,7 +121,10 @@ class Ledger:
         while pages:
             page = pages[0]
             done = page.settled_prefix()
+            self._passed += done - self._counted
+            self._counted = done
             if done == len(page.marks):
+                self._counted = 0
                 self.committed = page.block.next_offset
                 self.out -= done
                 pages.popleft()
@@ -128,6 +133,11 @@ class Ledger:
                 self.committed = max(self.committed, page.block.offset(done - 1) + 1)
             break
         return self.committed
+
+    def untold(self) -> int:
+        """How many records the settled prefix has grown by since this was asked the last time."""
+        passed, self._passed = self._passed, 0
+        return passed
 
     def has_unsettled(self) -> bool:
         """Does the application hold a delivery that it has not settled? One it gave back is not held."""

@@ -35,9 +35,20 @@ __all__ = ["Producer"]
 class _Route:
     """A destination as one producer has opened it: resolved once, used for every message."""
 
-    __slots__ = ("append", "channel", "chunk", "codec", "destination", "is_topic", "log", "nullable", "plain")
+    __slots__ = (
+        "append",
+        "bare",
+        "channel",
+        "chunk",
+        "codec",
+        "destination",
+        "is_topic",
+        "log",
+        "nullable",
+        "plain",
+    )
 
-    def __init__(self, destination: Destination, channel: Channel, log: SendLog) -> None:
+    def __init__(self, destination: Destination, channel: Channel, log: SendLog, propagated: bool) -> None:
         codec = getattr(destination, "codec", bytes_codec)
         self.destination = destination
         self.channel = channel
@@ -47,6 +58,8 @@ class _Route:
         self.plain = codec is bytes_codec
         self.nullable = getattr(destination, "nullable", True)
         self.is_topic = isinstance(destination, Topic)
+        self.bare = not propagated and not isinstance(destination, Exchange)
+        """A message without options needs no preparation."""
         self.chunk: Chunk = log.find(0)
 
     def encode(self, value: Any) -> bytes | None:
@@ -143,14 +156,19 @@ class Producer:
         route = self._last
         if route is None or route.destination is not destination:
             route = self._route(destination)
-        if value.__class__ is not bytes or not route.plain:
-            raw = route.encode(value)
-        else:
+        raw: bytes | None
+        if value.__class__ is bytes and route.plain:
             raw = value
-        if key is not None and key.__class__ is not bytes:
-            key = _encode_key(key)
-        if len(raw or b"") + len(key or b"") > self._max_bytes:
-            raise self._too_large(destination, len(raw or b"") + len(key or b""))
+            size = len(value)
+        else:
+            raw = route.encode(value)
+            size = 0 if raw is None else len(raw)
+        if key is not None:
+            if key.__class__ is not bytes:
+                key = _encode_key(key)
+            size += len(key)
+        if size > self._max_bytes:
+            raise self._too_large(destination, size)
         if (
             headers is None
             and timestamp is None
@@ -159,12 +177,13 @@ class Producer:
             and expires_in_s is None
             and priority is None
             and delay_s is None
-            and route.is_topic
-            and self._propagator is None
+            and route.bare
         ):
-            sequence = route.append(raw, key, None, None, None, None)
+            if not route.is_topic:
+                message_id = f"{self._nonce}-{next(self._ids):x}"
+            sequence = route.append(raw, key, None, None, message_id, None)
             if sequence == FULL:
-                sequence = self._append_when_room(route, (raw, key, None, None, None, None), self._max_block_s)
+                sequence = self._append_when_room(route, (raw, key, None, None, message_id, None), self._max_block_s)
         else:
             message = self._prepare(
                 route, raw, key, headers, timestamp, message_id, routing_key, expires_in_s, priority, delay_s
@@ -198,11 +217,11 @@ class Producer:
         route = self._route(destination)
         numbers: list[int] = []
         chunks: dict[int, Chunk] = {}
-        plain, append, simple = route.plain, route.append, route.is_topic and self._propagator is None
+        append, simple = route.append, route.plain and route.bare and route.is_topic
         limit = self._max_bytes
         try:
             for item in messages:
-                if simple and plain and item.__class__ is bytes and len(item) <= limit:
+                if simple and item.__class__ is bytes and len(item) <= limit:
                     sequence = append(item, None, None, None, None, None)
                     if sequence == FULL:
                         sequence = self._append_when_room(
@@ -261,7 +280,9 @@ class Producer:
             added: dict[str, bytes] = {}
             self._propagator.inject(route.destination, added)
             pairs = (pairs or ()) + (encode_headers(added) or ()) or None
-        size = len(raw or b"") + len(key or b"")
+        size = 0 if raw is None else len(raw)
+        if key is not None:
+            size += len(key)
         for name, value in pairs or ():
             size += len(name) + len(value)
         if size > self._max_bytes:
@@ -337,8 +358,9 @@ class Producer:
         """The buffer was full: wait for room, at most `max_block_s`."""
         deadline = Deadline(max_block_s)
         turnstile = route.log.turnstile
-        route.channel.seal()
         while True:
+            # Each time: what fills the buffer now may be another thread's, and nothing but the linger would send it.
+            route.channel.seal()
             passed = turnstile.passed
             sequence = route.append(*message)
             if sequence != FULL:
@@ -355,8 +377,9 @@ class Producer:
     # --- routes
 
     def _route(self, destination: Topic[Any] | Queue[Any] | Exchange) -> _Route:
-        if self._last is not None and self._last.destination is destination:
-            return self._last
+        last = self._last  # once: another thread may be closing
+        if last is not None and last.destination is destination:
+            return last
         self._bus._guard.check()
         if self._closed:
             raise Closed("this producer is closed. Nothing was sent; make another with bus.producer().")
@@ -369,21 +392,22 @@ class Producer:
             )
         route = self._routes.get(destination)
         if route is None or route.codec is not getattr(destination, "codec", bytes_codec):
-            route = self._open(destination)
+            self._routes[destination] = route = self._open(destination)
         elif route.destination is not destination:
             # An equal specification, maybe with another idea of null: the same channel serves both.
-            twin = _Route(destination, route.channel, route.log)
+            twin = self._resolve(destination, route.channel, route.log)
             twin.chunk = route.chunk
-            route = twin
-        self._routes[destination] = route
+            self._routes[destination] = route = twin
         self._last = route
+        if self._closed:  # meanwhile, by another thread: the next send must not pass by the check above
+            self._last = None
         return route
 
     def _open(self, destination: Destination) -> _Route:
         with self._lock:
             known = self._routes.get(destination)
             if known is not None:
-                return _Route(destination, known.channel, known.log)
+                return self._resolve(destination, known.channel, known.log)
             capability = {
                 "topic": None,
                 "queue": Cap.WORK_SHARING,
@@ -392,15 +416,19 @@ class Producer:
             need = capability[destination.kind]
             if need is not None:
                 self._bus.capabilities.need(need, f"sending to {destination}")
-            log = SendLog(destination, self._spec.delivery_timeout_s, self._bus._callbacks, self._bus._hooks)
+            bus = self._bus
+            log = SendLog(destination, self._spec.delivery_timeout_s, bus._callbacks, bus._hooks, bus._guard)
             partitioner = self._partitioner if destination.kind == "topic" else None
             pending: Pending[Channel] = Pending()
             self._sender.channel(destination, partitioner, log, pending.complete)
             channel = pending.wait(self._bus._operation_timeout_s, f"opening {destination}", "not_applied")
             log.channel = channel
-            route = _Route(destination, channel, log)
+            route = self._resolve(destination, channel, log)
             self._routes[destination] = route
             return route
+
+    def _resolve(self, destination: Destination, channel: Channel, log: SendLog) -> _Route:
+        return _Route(destination, channel, log, self._propagator is not None)
 
     # --- ending
 
@@ -422,7 +450,7 @@ class Producer:
 
     def _raise_unobserved(self) -> None:
         errors: list[tuple[int, Any]] = []
-        for log in {id(route.log): route.log for route in self._routes.values()}.values():
+        for log in {id(route.log): route.log for route in list(self._routes.values())}.values():
             with log._lock:
                 errors.extend(sorted(log.failures.items(), key=lambda item: item[0]))
                 log.failures.clear()
@@ -447,14 +475,14 @@ class Producer:
         """Flush and close; twice is harmless. Failures nobody observed raise one `SendFailed`."""
         if self._closed:
             return
+        # First: a send that begins after this is refused, so that the flush below sees all there will ever be.
+        self._closed = True
+        self._last = None
         if self._bus._guard.forked:
-            self._closed = True
             return
         try:
             self.flush(timeout)
         finally:
-            self._closed = True
-            self._last = None
             self._bus._pump.cancel(self._job)
             self._bus._closables.pop(self, None)
             wait(self._sender.close, timeout, "closing a producer")

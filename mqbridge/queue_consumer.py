@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge.capabilities import Capability as Cap
-from mqbridge.consumer import AckMode, BaseConsumer
+from mqbridge.consumer import AckMode, BaseConsumer, check_delay, raise_first
 from mqbridge.errors import ConfigurationError, LeaseLost, MqbridgeError, OperationTimeout
 from mqbridge.ledger import DONE, Page
 from mqbridge.messages import Delivery
@@ -73,11 +73,17 @@ class QueueConsumer(BaseConsumer[T]):
         self._turnstile = Turnstile()
         self._submitted = 0
         self._answered = 0
-        self._late: list[MqbridgeError] = []
+        self._late: deque[MqbridgeError] = deque()
         self._subscription: QueueSubscription = bus._connection.subscribe_queue(
             QueueSubscriptionSpec(queue, prefetch, priority, before=ack == "before"), self._ready.set
         )
+        bus._guard.on_fork(self._forget)
         self._start()
+
+    def _forget(self) -> None:
+        """In a forked child: what is out is the parent's. No lock, for its holder may be a thread that is not here."""
+        for page in list(self._pages):
+            page.lose("this process was forked from the one that consumes")
 
     # --- polling
 
@@ -121,30 +127,44 @@ class QueueConsumer(BaseConsumer[T]):
 
     def _lose(self, reason: str) -> None:
         with self._settling:
-            self._verbs.clear()
+            untold = self._collect()
             while self._pages:
                 self._pages.popleft().lose(reason)
-        self._withdraw(lambda _delivery: True)
+            if untold:
+                self._late.append(self._too_late([token for verb in untold for token in verb.tokens], reason))
+        if self._ack != "before":  # what is settled before it is shown is ours to show, whatever becomes of the lease
+            self._withdraw(lambda _delivery: True)
+
+    def _too_late(self, tokens: Sequence[int], reason: str) -> LeaseLost:
+        return LeaseLost(
+            f"{len(tokens)} deliveries of {self.queue} were settled too late: {reason}. Their settlement was not "
+            "applied.",
+            tokens=tuple(tokens),
+            engine=self._bus.engine,
+        )
 
     # --- verbs (ledger.Owner)
 
     def _take(self, delivery: Delivery[Any], verb: SettleVerb) -> None:
         page, index = delivery._page, delivery._index
+        self._bus._guard.check()
         with self._settling:
             page.take(index, DONE)
             page.told[index] = 1  # type: ignore[attr-defined]
             self._verbs.append(verb)
 
     def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+        check_delay(delay_s)
         if delay_s:
             self._bus.capabilities.need(Cap.DELAYED_RETRY, "release(delay_s=...)")
-        self._take(delivery, SettleVerb("release", delivery._block.offset(delivery._index), delay_s))
+        self._take(delivery, SettleVerb("release", (delivery._block.offset(delivery._index),), delay_s))
 
     def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+        check_delay(delay_s)
         if delay_s:
             self._bus.capabilities.need(Cap.DELAYED_RETRY, "retry(delay_s=...)")
         text = None if error is None else _text(error)
-        self._take(delivery, SettleVerb("retry", delivery._block.offset(delivery._index), delay_s, text))
+        self._take(delivery, SettleVerb("retry", (delivery._block.offset(delivery._index),), delay_s, text))
 
     def reject(self, delivery: Delivery[Any], reason: str) -> None:
         if not self._dead_letters:
@@ -153,13 +173,14 @@ class QueueConsumer(BaseConsumer[T]):
                 "settled; give the "
                 "queue a dead_letter, or ack() what may be dropped."
             )
-        self._take(delivery, SettleVerb("reject", delivery._block.offset(delivery._index), 0.0, reason))
+        self._take(delivery, SettleVerb("reject", (delivery._block.offset(delivery._index),), 0.0, reason))
 
     # --- settling
 
     def _collect(self) -> list[SettleVerb]:
         """What was marked since the last time, as verbs. Under the settling lock."""
         verbs, self._verbs = self._verbs, []
+        acked: list[int] = []
         finished = True
         for page in self._pages:
             marks, told = page.marks, page.told
@@ -168,7 +189,9 @@ class QueueConsumer(BaseConsumer[T]):
                 for index, mark in enumerate(marks):
                     if mark == DONE and not told[index]:
                         told[index] = 1
-                        verbs.append(SettleVerb("ack", offset(index)))
+                        acked.append(offset(index))
+        if acked:
+            verbs.append(SettleVerb("ack", acked))
         while finished and self._pages:
             page = self._pages[0]
             finished = page.told.find(0) < 0
@@ -185,20 +208,14 @@ class QueueConsumer(BaseConsumer[T]):
             # Submitted under the lock: two threads must not pass each other with the verbs of one delivery.
             self._subscription.settle(verbs, self._settled)
         if self._bus._hooks.settled is not None:
-            self._bus._hooks.settled(destination=self.queue, count=len(verbs))
+            self._bus._hooks.settled(destination=self.queue, count=sum(len(verb.tokens) for verb in verbs))
 
     def _settled(self, refused: tuple[int, ...] | None, error: MqbridgeError | None) -> None:
         if error is not None:
             self._late.append(error)
         elif refused:
-            self._late.append(
-                LeaseLost(
-                    f"{len(refused)} deliveries of {self.queue} were settled too late: they had been given to another "
-                    "consumer, or were lost with the connection. Their settlement was not applied.",
-                    tokens=refused,
-                    engine=self._bus.engine,
-                )
-            )
+            why = "they had been given to another consumer, or were lost with the connection"
+            self._late.append(self._too_late(refused, why))
         self._answered += 1
         self._turnstile.progress()
 
@@ -214,9 +231,10 @@ class QueueConsumer(BaseConsumer[T]):
                 "was not will be delivered again.",
                 outcome="unknown",
             )
-        if self._late:
-            late, self._late = self._late, []
-            raise late[0]
+        late: list[MqbridgeError] = []
+        while self._late:
+            late.append(self._late.popleft())
+        raise_first(late)
 
     def close(self, timeout: float = 30.0) -> None:
         """Settle what is marked, give back the rest (not counted), and end; twice is harmless."""
@@ -238,7 +256,7 @@ class QueueConsumer(BaseConsumer[T]):
         """Fetched, never seen by the application: back without an attempt."""
         for delivery in deliveries:
             if not delivery.settled:
-                self._take(delivery, SettleVerb("return", delivery._block.offset(delivery._index)))
+                self._take(delivery, SettleVerb("return", (delivery._block.offset(delivery._index),)))
 
 
 def _text(error: BaseException | str) -> str:

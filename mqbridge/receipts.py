@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mqbridge.hooks import HookSet
     from mqbridge.spi import Channel
     from mqbridge.topology import Destination
-    from mqbridge.waiting import Callbacks
+    from mqbridge.waiting import Callbacks, ForkGuard
 
 BITS = 10
 SIZE = 1 << BITS
@@ -130,7 +130,9 @@ class BatchReceipt(Sequence[Receipt]):
 class SendLog:
     """All that is known of the sends of one channel. Any thread."""
 
-    def __init__(self, destination: Destination, timeout_s: float, callbacks: Callbacks, hooks: HookSet) -> None:
+    def __init__(
+        self, destination: Destination, timeout_s: float, callbacks: Callbacks, hooks: HookSet, guard: ForkGuard
+    ) -> None:
         self.destination = destination
         self.channel: Channel
         self.turnstile = Turnstile()
@@ -140,9 +142,11 @@ class SendLog:
         self._recent: dict[int, Chunk] = {}
         self._complete: set[int] = set()
         self._complete_below = 0
+        self._blemished: set[int] = set()
         self._lock = threading.Lock()
         self._callbacks = callbacks
         self._hooks = hooks
+        self._guard = guard
         self._timeout_s = timeout_s
         self._samples: deque[tuple[float, int]] = deque([(now_s(), 0)])
         self._expired_to = 0
@@ -162,14 +166,22 @@ class SendLog:
             return chunk
 
     def _reconstruct(self, chunk: Chunk) -> None:
-        """A sender slept through the whole life of its chunk: all was reported, and failures nobody saw are kept."""
+        """A sender slept through the whole life of its chunk: all was reported, and failures nobody saw are kept.
+
+        Where some failed and were seen, by `flush` for instance, nobody knows any more which: none is called confirmed.
+        """
         chunk.states[:] = bytes((CONFIRMED,)) * SIZE
+        if chunk.number not in self._blemished:
+            return
         base = chunk.number << BITS
+        chunk.states[:] = bytes((FAILED,)) * SIZE
+        forgotten = OperationTimeout(
+            f"this send to {self.destination} ended long before anybody looked, among others that failed; what became "
+            "of it was told to flush() or to the hooks, and is not kept. Sending it again may duplicate it.",
+            outcome="unknown",
+        )
         for index in range(SIZE):
-            error = self.failures.get(base + index)
-            if error is not None:
-                chunk.states[index] = FAILED
-                chunk.errors[index] = error
+            chunk.errors[index] = self.failures.get(base + index, forgotten)
 
     def receipt(self, sequence: int) -> Receipt:
         return Receipt(self.find(sequence >> BITS), sequence & MASK)
@@ -187,12 +199,13 @@ class SendLog:
                 self._columns(chunk)
                 chunk.offsets[low:high] = range(base_offset + done, base_offset + done + high - low)  # type: ignore[index]
                 chunk.partitions[low:high] = [partition] * (high - low)  # type: ignore[index]
-            if chunk.errors:  # some of them were given up before: their word stands
-                for index in range(low, high):
-                    if chunk.states[index] == PENDING:
-                        chunk.states[index] = CONFIRMED
-            else:
-                chunk.states[low:high] = b"\x01" * (high - low)
+            with self._lock:  # against give_up_late, which looks and marks in one step too
+                if chunk.errors:  # some of them were given up before: their word stands
+                    for index in range(low, high):
+                        if chunk.states[index] == PENDING:
+                            chunk.states[index] = CONFIRMED
+                else:
+                    chunk.states[low:high] = b"\x01" * (high - low)
             self._reported(chunk, range(low, high))
             done += high - low
         self._progress(count, 0)
@@ -204,7 +217,7 @@ class SendLog:
         for place, item in enumerate(sequence):
             if item >> BITS != number or chunk is None:
                 if chunk is not None:
-                    self._reported(chunk, indices)
+                    self._confirm(chunk, indices)
                 number = item >> BITS
                 chunk = self._chunk(item)
                 self._columns(chunk)
@@ -213,21 +226,27 @@ class SendLog:
             if base_offset is not None:
                 chunk.offsets[index] = base_offset + place  # type: ignore[index]
             chunk.partitions[index] = partition  # type: ignore[index]
-            if chunk.states[index] == PENDING:
-                chunk.states[index] = CONFIRMED
             indices.append(index)
         if chunk is not None:
-            self._reported(chunk, indices)
+            self._confirm(chunk, indices)
         self._progress(len(sequence), 0)
+
+    def _confirm(self, chunk: Chunk, indices: Sequence[int]) -> None:
+        states = chunk.states
+        with self._lock:
+            for index in indices:
+                if states[index] == PENDING:
+                    states[index] = CONFIRMED
+        self._reported(chunk, indices)
 
     def failed(self, sequence: Sequence[int], error: MqbridgeError) -> None:
         for item in sequence:
             chunk = self._chunk(item)
             index = item & MASK
-            if chunk.states[index] == PENDING:
-                chunk.errors[index] = error
-                chunk.states[index] = FAILED
-                with self._lock:
+            with self._lock:
+                if chunk.states[index] == PENDING:
+                    chunk.errors[index] = error
+                    chunk.states[index] = FAILED
                     self.failed_count += 1
                     self.failures[item] = error
             self._reported(chunk, (index,))
@@ -259,6 +278,8 @@ class SendLog:
     def _complete_chunk(self, chunk: Chunk) -> None:
         if self.chunks.pop(chunk.number, None) is None:
             return
+        if chunk.errors:
+            self._blemished.add(chunk.number)
         self._recent[chunk.number] = chunk
         if len(self._recent) > RECENT:
             del self._recent[next(iter(self._recent))]
@@ -280,6 +301,7 @@ class SendLog:
         return chunk.errors[index]
 
     def wait_for_one(self, chunk: Chunk, index: int, timeout_s: float | None) -> None:
+        self._guard.check()
         self.channel.seal()
         if not self.turnstile.wait_for(lambda: chunk.states[index] != PENDING, timeout_s):
             raise OperationTimeout(

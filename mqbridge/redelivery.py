@@ -7,10 +7,8 @@ dead-letter topic is confirmed; only then does the settled prefix move past it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mqbridge.errors import MqbridgeError, Rejected
 from mqbridge.ledger import DONE, Ledger, Page
 from mqbridge.messages import Delivery, RawHeaders
 from mqbridge.semantics import reserved
@@ -21,6 +19,7 @@ from mqbridge.topology import Topic
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
     from mqbridge.producer import Producer
+    from mqbridge.receipts import Receipt
 
 
 class Redelivery(Block):
@@ -39,6 +38,7 @@ class Redelivery(Block):
         "origin",
         "origin_index",
         "partition",
+        "place",
     )
 
     def __init__(self, delivery: Delivery[Any], ledger: Ledger, origin: Page, origin_index: int, attempt: int) -> None:
@@ -55,6 +55,7 @@ class Redelivery(Block):
         self.lease = block.lease
         self.count = 1
         self.next_offset = self._block.offset(self._index) + 1
+        self.place = (ledger.topic, ledger.partition)
 
     @classmethod
     def of(cls, delivery: Delivery[Any], ledger: Ledger) -> Redelivery:
@@ -126,15 +127,8 @@ class DeadLetters:
             producer._route(target)  # NotFound now, not when the first poison record comes
         return cls(producer, targets)
 
-    def bury(
-        self,
-        delivery: Delivery[Any],
-        reason: str,
-        error: BaseException | str | None,
-        done: Callable[[MqbridgeError | None], None],
-    ) -> None:
-        """Send a copy with why and where from; `done` is called, on the callback thread, when it is confirmed or
-        failed."""
+    def bury(self, delivery: Delivery[Any], reason: str, error: BaseException | str | None) -> Receipt | None:
+        """Send a copy with why and where from. None if the buffer is full: a verb does not block."""
         block, index = delivery._block, delivery._index
         now_ms = self._producer._bus._connection.clock.wall_ms()
         text = error if isinstance(error, str) or error is None else f"{type(error).__name__}: {error}"
@@ -151,18 +145,9 @@ class DeadLetters:
         message = (delivery.raw, delivery.key, (*kept, *death), delivery.timestamp_ms, None, None)
         sequence = route.append(*message)
         if sequence == FULL:
-            # A verb does not block: the record is delivered again, and buried the next time.
-            done(Rejected(f"the buffer for {route.destination} is full; the dead letter was not sent", retryable=True))
-            return
+            return None
         route.channel.seal()
-        receipt = route.log.receipt(sequence)
-        receipt.add_done_callback(lambda ended: done(ended.exception(0)))
-
-    def flush(self, timeout_s: float | None) -> None:
-        for target in self._topics.values():
-            route = self._producer._route(target)
-            number = route.channel.appended
-            route.log.turnstile.wait_for(lambda r=route, n=number: r.log.settled_below(n), timeout_s)  # type: ignore[misc]
+        return route.log.receipt(sequence)
 
     def close(self, timeout_s: float | None) -> None:
         self._producer.close(timeout_s)

@@ -76,6 +76,8 @@ class Replay(Generic[T]):
         if self._closed:
             raise Closed("this replay is closed; make another with bus.replay()")
         while self._left:
+            if self._closed:
+                raise Closed("this replay was closed while it waited; make another with bus.replay()")
             self._ready.clear()
             failure = self._source.failure()
             if failure is not None:
@@ -114,6 +116,8 @@ class Replay(Generic[T]):
         """End it; twice is harmless."""
         if not self._closed:
             self._closed = True
+            self._pending = iter(())
+            self._ready.set()
             self._bus._closables.pop(self, None)
             if not self._bus._guard.forked:
                 self._source.close()

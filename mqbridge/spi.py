@@ -172,8 +172,9 @@ class Reports(Protocol):
 class Channel(Protocol):
     """One destination of one sender. Any thread may append; appends of one thread keep their order."""
 
-    appended: int
-    """How many messages were taken so far: the next sequence number."""
+    @property
+    def appended(self) -> int:
+        """How many messages were taken so far: the next sequence number. Never goes back; not for the hot path."""
 
     def append(
         self,
@@ -353,7 +354,11 @@ class Subscription(Protocol):
         """What happened since the last call, in order. Drained before `take`."""
 
     def take(self, max_records: int) -> Block | None:
-        """The next block, or None. `max_records` is a hint. Calling it is also the sign of life of the application."""
+        """The next block, or None. `max_records` is a hint; with 0 it takes nothing. Calling it is also the sign of
+        life of the application.
+
+        A block of a lease is given only once `events` gives, or has given, the `Assigned` that began it.
+        """
 
     def close(self, done: Completion[None]) -> None:
         """Give back what is out, uncounted, leave the group, free resources."""
@@ -385,9 +390,11 @@ class QueueSubscription(Subscription, Protocol):
 
 
 class SettleVerb(NamedTuple):
+    """One verb for the deliveries of some tokens: what was acked since the last time is one of these."""
+
     verb: Literal["ack", "release", "retry", "reject", "return"]
     """``return``: fetched but never shown to the application."""
-    token: int
+    tokens: Sequence[int]
     delay_s: float = 0.0
     text: str | None = None
 

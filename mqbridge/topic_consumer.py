@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge.capabilities import Capability as Cap
-from mqbridge.consumer import AckMode, BaseConsumer
+from mqbridge.consumer import AckMode, BaseConsumer, check_delay, raise_first
 from mqbridge.errors import ConfigurationError, InvalidSpec, LeaseLost, MqbridgeError, OperationTimeout
 from mqbridge.ledger import DONE, HELD, LOST, Ledger, Page
 from mqbridge.messages import Delivery
@@ -41,6 +41,7 @@ from mqbridge.waiting import Deadline, Pending, Turnstile, now_s, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
+    from mqbridge.receipts import Receipt
 
 T = TypeVar("T")
 log = logging.getLogger("mqbridge.consumer")
@@ -50,6 +51,8 @@ __all__ = ["TopicConsumer"]
 MAX_UNSETTLED = 200_000
 """Deliveries that may be out and not settled before no more are fetched: memory is bounded, whatever a handler
 forgets."""
+BURY_AGAIN_S = 1.0
+"""After a dead letter that was not taken, its record is delivered again after this time."""
 
 
 class TopicConsumer(BaseConsumer[T]):
@@ -90,6 +93,11 @@ class TopicConsumer(BaseConsumer[T]):
         self._sent: dict[TopicPartition, tuple[int, int]] = {}
         self._in_flight = 0
         self._late: list[MqbridgeError] = []
+        self._failed: MqbridgeError | None = None
+        self._burials: list[tuple[Receipt, Redelivery]] = []
+        self._paused: set[TopicPartition] = set()
+        self._kept: list[Delivery[T]] = []
+        self._pausing = False
         self._gaps: dict[TopicPartition, MqbridgeError] = {}
         self._callbacks: dict[str, Callable[..., Any] | None] = {}
         for topic in topics:
@@ -98,11 +106,19 @@ class TopicConsumer(BaseConsumer[T]):
             looked_at.wait(bus._operation_timeout_s, f"looking at {topic}", "not_applied")
         self._dead_letters = DeadLetters.open(bus, topics, spec.group, dead_letter)
         self._subscription: TopicSubscription = bus._connection.subscribe(spec, self._ready.set)
+        bus._guard.on_fork(self._forget)
         self._start()
+
+    def _forget(self) -> None:
+        """In a forked child: what is out is the parent's. No lock, for its holder may be a thread that is not here."""
+        for ledger in list(self._ledgers.values()):
+            ledger.lose("this process was forked from the one that consumes")
 
     # --- events
 
     def _handle_events(self) -> None:
+        if self._pausing:
+            self._sort_paused()
         for event in self._subscription.events():
             match event:
                 case Assigned(partitions):
@@ -146,8 +162,8 @@ class TopicConsumer(BaseConsumer[T]):
 
     def _is_going(self, delivery: Delivery[T], partitions: set[TopicPartition]) -> bool:
         """Is it of a partition that is to move? Then, not having been shown, it is not ours to show any more."""
-        if _place(delivery) not in partitions:
-            return False
+        if _place(delivery) not in partitions or delivery._page.marks[delivery._index] == DONE:
+            return False  # with ack="before" it is settled in our name, so nobody else will show it
         if not delivery._page.marks[delivery._index]:
             delivery._page.marks[delivery._index] = LOST
         return True
@@ -160,15 +176,22 @@ class TopicConsumer(BaseConsumer[T]):
                 self._gaps.pop(partition, None)
                 ledger = self._ledgers.pop(partition, None)
                 if ledger is not None:
+                    if self._sent.get(partition) != (ledger.lease, ledger.settled()):
+                        self._late.append(self._too_late((partition,), reason))
                     self._end_lease(partition, ledger, reason)
         gone = set(partitions)
-        self._withdraw(lambda delivery: _place(delivery) in gone)
+        self._withdraw(lambda delivery: self._is_going(delivery, gone))
         self._turnstile.progress()
         self._tell("lost", partitions)
+
+    def _withdraw(self, gone: Callable[[Delivery[T]], bool]) -> None:
+        super()._withdraw(gone)
+        self._kept = [delivery for delivery in self._kept if not gone(delivery)]
 
     def _end_lease(self, partition: TopicPartition, ledger: Ledger, reason: str) -> None:
         ledger.lose(reason)
         self._sent.pop(partition, None)
+        self._burials = [item for item in self._burials if item[1].ledger is not ledger]
         self._heap = [item for item in self._heap if item[2].ledger is not ledger]
         heapq.heapify(self._heap)
 
@@ -178,7 +201,7 @@ class TopicConsumer(BaseConsumer[T]):
         with self._settling:
             for partition, (until_s, _) in self._draining.items():
                 ledger = self._ledgers.get(partition)
-                if ledger is None or not ledger.has_unsettled() or now_s() >= until_s:
+                if ledger is None or not self._is_busy(ledger) or now_s() >= until_s:
                     finished.append(partition)
         if not finished:
             return
@@ -196,6 +219,10 @@ class TopicConsumer(BaseConsumer[T]):
             if number not in waiting:
                 # Submitted after the commit, on the same connection: the engine sees the commit first.
                 event.done()
+
+    def _is_busy(self, ledger: Ledger) -> bool:
+        """Does the application hold a delivery of it, or is one on its way to the dead-letter topic?"""
+        return ledger.has_unsettled() or any(redelivery.ledger is ledger for _, redelivery in self._burials)
 
     def _tell(self, what: str, partitions: tuple[TopicPartition, ...]) -> None:
         hooks = self._bus._hooks
@@ -233,6 +260,10 @@ class TopicConsumer(BaseConsumer[T]):
         while block is not None:
             partition = (block.destination.name, block.partition or 0)
             ledger = self._ledgers.get(partition)
+            if ledger is None or ledger.lease != block.lease:
+                # Assigned since the events were looked at; dropped, it would never come again.
+                self._handle_events()
+                ledger = self._ledgers.get(partition)
             if ledger is not None and ledger.lease == block.lease and partition not in self._draining:
                 return self._hand_out(ledger, block, max_messages)
             block = self._subscription.take(max_messages)
@@ -245,10 +276,9 @@ class TopicConsumer(BaseConsumer[T]):
         deliveries: list[Delivery[T]] = block.deliveries(0, count, page)
         with self._settling:  # the settling thread walks the pages
             ledger.open(page)
-        if self._ack != "explicit":
+        if self._ack == "before":
             page.marks[:] = bytes((DONE,)) * count
-            if self._ack == "before":
-                self.commit()
+            self.commit()
         if self._bus._hooks.received is not None:
             self._bus._hooks.received(destination=block.destination, partition=block.partition, count=count)
         if count > max_messages:
@@ -260,11 +290,21 @@ class TopicConsumer(BaseConsumer[T]):
             return []
         now = self._bus._connection.clock.mono_s()
         got: list[Delivery[T]] = []
+        waiting: list[tuple[float, int, Redelivery]] = []
         with self._settling:
             while self._heap and self._heap[0][0] <= now and len(got) < max_messages:
-                _, _, redelivery = heapq.heappop(self._heap)
-                got.append(self._deliver_again(redelivery))
+                item = heapq.heappop(self._heap)
+                if self._is_shut(item[2].place):
+                    waiting.append(item)
+                else:
+                    got.append(self._deliver_again(item[2]))
+            for item in waiting:
+                heapq.heappush(self._heap, item)
         return got
+
+    def _is_shut(self, place: TopicPartition) -> bool:
+        """Is nothing to be handed out of this partition now, though it is ours?"""
+        return place in self._paused or place in self._draining
 
     def _deliver_again(self, redelivery: Redelivery) -> Delivery[T]:
         page = Page(redelivery, self, self._codecs[redelivery.ledger.topic])
@@ -274,8 +314,9 @@ class TopicConsumer(BaseConsumer[T]):
 
     def _next_due_s(self) -> float | None:
         due: list[float] = []
-        if self._heap:
-            due.append(max(0.0, self._heap[0][0] - self._bus._connection.clock.mono_s()))
+        open_due = [at for at, _, redelivery in self._heap if not self._is_shut(redelivery.place)]
+        if open_due:
+            due.append(max(0.0, min(open_due) - self._bus._connection.clock.mono_s()))
         if self._draining:
             due.append(self._settle_interval_s)
         return min(due) if due else None
@@ -290,23 +331,28 @@ class TopicConsumer(BaseConsumer[T]):
 
     def _hold(self, delivery: Delivery[Any]) -> Redelivery:
         """Settle this delivery by holding its record back; what comes next is decided by the caller."""
+        self._bus._guard.check()
         with self._settling:
             if delivery._page.marks[delivery._index]:
                 delivery._page.refuse(delivery._index)
             ledger = self._ledger_of(delivery)
-            delivery._page.marks[delivery._index] = HELD
+            delivery._page.take(delivery._index, HELD)
             return Redelivery.of(delivery, ledger)
 
     def _schedule(self, redelivery: Redelivery, delay_s: float) -> None:
         with self._settling:
+            if redelivery.ledger.lost is not None:
+                return  # it is another's by now
             due = self._bus._connection.clock.mono_s() + delay_s
             heapq.heappush(self._heap, (due, next(self._tie), redelivery))
         self._ready.set()
 
     def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+        check_delay(delay_s)
         self._schedule(self._hold(delivery), delay_s)
 
     def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+        check_delay(delay_s)
         if self._policy.exhausted(delivery.attempt):
             self._die(delivery, "max-attempts", error)
             return
@@ -325,37 +371,65 @@ class TopicConsumer(BaseConsumer[T]):
         if delivery.settled:
             delivery._page.refuse(delivery._index)
         redelivery = self._hold(delivery)
+        try:
+            receipt = self._dead_letters.bury(delivery, reason, error)
+        except MqbridgeError:
+            self._schedule(redelivery, 0.0)
+            raise
+        if receipt is None:
+            log.warning("%s could not be dead-lettered: the buffer is full; it is delivered again", delivery)
+            self._schedule(redelivery, BURY_AGAIN_S)
+            return
+        with self._settling:
+            self._burials.append((receipt, redelivery))
 
-        def buried(failure: MqbridgeError | None) -> None:
+    def _finish_burials(self) -> list[tuple[Redelivery, MqbridgeError]]:
+        """Settle the records whose copy is confirmed; those that were not taken are delivered again, and returned."""
+        failed: list[tuple[Redelivery, MqbridgeError]] = []
+        waiting: list[tuple[Receipt, Redelivery]] = []
+        for receipt, redelivery in self._burials:
+            if not receipt.done:
+                waiting.append((receipt, redelivery))
+                continue
+            failure = receipt.exception(0)
             if failure is None:
-                with self._settling:
-                    redelivery.finish()
-                self._ready.set()
-                return
-            log.warning("%s could not be dead-lettered (%s); it is delivered again", delivery, failure)
-            if self._bus._hooks.error is not None:
-                self._bus._hooks.error(error=failure, where=f"dead-lettering {delivery}")
-            self._schedule(redelivery, 1.0)
-
-        self._dead_letters.bury(delivery, reason, error, buried)
+                redelivery.finish()
+            else:
+                self._schedule(redelivery, BURY_AGAIN_S)
+                failed.append((redelivery, failure))
+        self._burials = waiting
+        return failed
 
     # --- settling
 
     def _settle_now(self) -> None:
         with self._settling:
+            failed = self._finish_burials() if self._burials else ()
             offsets: dict[TopicPartition, tuple[int, int]] = {}
+            counts: dict[str, int] = {}
             for partition, ledger in self._ledgers.items():
                 position = (ledger.lease, ledger.settled())
+                counts[partition[0]] = counts.get(partition[0], 0) + ledger.untold()
                 if self._sent.get(partition) != position:
                     offsets[partition] = position
-            if not offsets:
-                return
-            self._sent.update(offsets)
-            self._in_flight += 1
-            self._subscription.commit(offsets, lambda refused, error: self._committed(offsets, refused, error))
-        if self._bus._hooks.settled is not None:
-            for topic, _ in offsets:
-                self._bus._hooks.settled(destination=Topic(topic), count=1)
+            if offsets:
+                self._sent.update(offsets)
+                self._in_flight += 1
+                self._subscription.commit(offsets, lambda refused, error: self._committed(offsets, refused, error))
+        self._report(counts, failed)
+
+    def _report(self, settled: Mapping[str, int], failed: Iterable[tuple[Redelivery, MqbridgeError]]) -> None:
+        """Outside the lock: hooks are the application's code."""
+        hooks = self._bus._hooks
+        for redelivery, failure in failed:
+            what = redelivery.describe(0)
+            log.warning("%s could not be dead-lettered (%s); it is delivered again", what, failure)
+            if hooks.error is not None:
+                hooks.error(error=failure, where=f"dead-lettering {what}")
+        if hooks.settled is not None:
+            for topic, count in settled.items():
+                if count:
+                    hooks.settled(destination=Topic(topic), count=count)
 
     def _committed(
         self,
@@ -369,32 +443,41 @@ class TopicConsumer(BaseConsumer[T]):
                 for partition, position in offsets.items():
                     if self._sent.get(partition) == position:
                         del self._sent[partition]  # so that it is tried again
-                self._late.append(error)
             elif refused:
-                self._late.append(
-                    LeaseLost(
-                        f"group {self.group}: the offsets of {_list(refused)} came too late: the partitions belong to "
-                        "another member. They were not committed; their messages are delivered again there.",
-                        partitions=tuple(refused),
-                        engine=self._bus.engine,
-                    )
-                )
+                self._late.append(self._too_late(refused, "they belong to another member"))
+            # Whoever asks with commit() submits again what failed here; what then succeeds is no failure any more.
+            self._failed = error
         self._turnstile.progress()
+
+    def _too_late(self, partitions: Iterable[TopicPartition], reason: str) -> LeaseLost:
+        partitions = tuple(partitions)
+        return LeaseLost(
+            f"group {self.group}: settlements of {_list(partitions)} came too late: {reason}. They were not committed; "
+            "the messages are delivered again, to whom the partitions belong.",
+            partitions=partitions,
+            engine=self._bus.engine,
+        )
 
     def commit(self, timeout: float = 30.0) -> None:
         """Wait until the engine has every settlement marked so far; raise `LeaseLost` for those that came too late."""
         self._bus._guard.check()
+        deadline = Deadline(timeout)
+        for receipt, _ in list(self._burials):
+            receipt.exception(deadline.left_s())
         self._settle_now()
-        if not self._turnstile.wait_for(lambda: self._in_flight == 0, timeout):
+        if not self._turnstile.wait_for(lambda: self._in_flight == 0, deadline.left_s()):
             raise OperationTimeout(
                 f"group {self.group}: the commit was not answered within {timeout:g} s. It may have been "
                 "applied; what was "
                 "not will be delivered again.",
                 outcome="unknown",
             )
-        if self._late:
+        with self._settling:
             late, self._late = self._late, []
-            raise late[0]
+            if self._failed is not None:
+                late.append(self._failed)
+                self._failed = None
+        raise_first(late)
 
     # --- place
 
@@ -422,6 +505,7 @@ class TopicConsumer(BaseConsumer[T]):
 
     def next_offsets(self) -> dict[TopicPartition, int]:
         """The offset after the settled prefix of each partition that is ours: what the next commit will hold."""
+        self._bus._guard.check()
         with self._settling:
             return {partition: ledger.settled() for partition, ledger in self._ledgers.items()}
 
@@ -468,14 +552,39 @@ class TopicConsumer(BaseConsumer[T]):
         """Take no more of these partitions (None: all); membership stays."""
         self._bus.capabilities.need(Cap.PAUSE_RESUME, "pause()")
         chosen = self.assignment() if partitions is None else tuple(partitions)
+        self._paused.update(chosen)
         self._subscription.pause(chosen)
+        self._sort_paused_now()
 
     def resume(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Go on with these partitions (None: all)."""
         self._bus.capabilities.need(Cap.PAUSE_RESUME, "resume()")
-        chosen = self.assignment() if partitions is None else tuple(partitions)
+        chosen = tuple(self._paused) if partitions is None else tuple(partitions)
+        self._paused.difference_update(chosen)
         self._subscription.resume(chosen)
+        self._sort_paused_now()
         self._ready.set()
+
+    def _sort_paused_now(self) -> None:
+        """Now if nobody polls, else by the thread that does."""
+        self._pausing = True
+        if self._polling.acquire(blocking=False):
+            try:
+                self._sort_paused()
+            finally:
+                self._polling.release()
+
+    def _sort_paused(self) -> None:
+        """Keep back what was fetched and not shown of paused partitions; give back what is not paused any more."""
+        self._pausing = False
+        paused = self._paused
+        back = [delivery for delivery in self._kept if _place(delivery) not in paused]
+        kept = [delivery for delivery in self._kept if _place(delivery) in paused]
+        if back:
+            self._hand([*back, *self._pending])
+        self._kept = []
+        self._withdraw(lambda delivery: _place(delivery) in paused and not kept.append(delivery))  # type: ignore[func-returns-value]
+        self._kept = kept
 
     # --- ending
 
@@ -489,8 +598,6 @@ class TopicConsumer(BaseConsumer[T]):
             return
         deadline = Deadline(timeout)
         try:
-            if self._dead_letters is not None:
-                self._dead_letters.flush(deadline.left_s())
             self.commit(timeout)
         finally:
             self._finish()

@@ -378,7 +378,7 @@ class Binding:
             object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
 
     def _identity(self) -> tuple[Any, ...]:
-        headers = None if self.headers is None else tuple(sorted(self.headers.items()))
+        headers = tuple(sorted(self.headers.items())) if self.headers else None
         return (self.exchange, self.destination, self.key, headers, self.match)
 
     def __eq__(self, other: object) -> bool:

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, unquote
 
 from mqbridge.errors import ConfigurationError
 from mqbridge.spi import Url
 
 __all__ = ["parse_url"]
+
+_HOSTS = re.compile(r"[^:,@]*(:[0-9]+)?(,[^:,@]*(:[0-9]+)?)*")
 
 
 def parse_url(text: str) -> Url:
@@ -22,13 +25,18 @@ def parse_url(text: str) -> Url:
             f"{_masked(text)!r} is not a URL of an engine; one looks like native:./folder, kafka://localhost:9092 or "
             "amqp://localhost/"
         )
+    masked = _masked(text)
+    authority = _authority(rest.removeprefix("//"))
+    if rest.startswith("//") and masked != text and "@" not in authority and not _HOSTS.fullmatch(authority):
+        raise ConfigurationError(
+            f"the password in {masked!r} has a character that ends the address: write / and ? in it as %2F and %3F"
+        )
     rest, _, query_text = rest.partition("?")
     query: dict[str, str] = {}
     for name, value in parse_qsl(query_text, keep_blank_values=True):
         if name in query:
             raise ConfigurationError(f"option {name!r} is given twice in the URL")
         query[name] = value
-    masked = _masked(text)
     if not rest.startswith("//"):
         return Url(scheme.lower(), path=unquote(rest), query=query, text=masked)
     authority, slash, path = rest[2:].partition("/")
@@ -61,8 +69,14 @@ def _host(text: str, masked: str) -> tuple[str, int | None]:
 
 def _masked(text: str) -> str:
     scheme, separator, rest = text.partition("//")
-    authority, slash, path = rest.partition("/")
-    userinfo, at, hosts = authority.rpartition("@")
-    if not separator or not at or ":" not in userinfo:
+    authority = _authority(rest)
+    # A raw "/" or "?" in a password ends the authority too early; what then looks like a path is masked with it.
+    end = rest.rfind("@") if "@" not in authority and ":" in authority else authority.rfind("@")
+    userinfo, hosts = rest[: max(end, 0)], rest[end + 1 :]
+    if not separator or end < 0 or ":" not in userinfo:
         return text
-    return f"{scheme}//{userinfo.partition(':')[0]}:***@{hosts}{slash}{path}"
+    return f"{scheme}//{userinfo.partition(':')[0]}:***@{hosts}"
+
+
+def _authority(rest: str) -> str:
+    return rest.partition("/")[0].partition("?")[0]

@@ -4,6 +4,7 @@ copied."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from mqbridge.messages import Delivery, RawHeaders
@@ -58,7 +59,7 @@ class RecordBlock(Block):
         values = self._batch.values
         if hi - lo != len(values):
             values = values[lo:hi]
-        return [Delivery(self, index, page, raw) for index, raw in enumerate(values, lo)]
+        return list(map(Delivery, repeat(self), range(lo, hi), repeat(page), values))
 
 
 class QueueBlock(RecordBlock):

@@ -188,9 +188,10 @@ class NativeConnection:
         kind = note["note"]
         if kind == "data":
             place = (note["topic"], note["partition"])
-            for member in self.members:
+            # Copies: another thread may close one meanwhile, and the loop would pass over its neighbour.
+            for member in list(self.members):
                 member.data(place)
-            for replay in self.replays:
+            for replay in list(self.replays):
                 replay.data(note["partition"])
         elif "consumer" in note:
             client = self.consumers.get(note["consumer"])

@@ -7,6 +7,7 @@ member, its partitions are lost and it joins again by itself.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,6 +53,8 @@ class GroupMember:
         self._last_take_s = connection.clock.mono_s()
         self._absent = False
         self._closed = False
+        # Assignments become events and fetches in one step: a block must not be taken before its lease is announced.
+        self._changing = threading.Lock()
         self.member: str | None = None
         connection.members.append(self)
         self._join()
@@ -83,6 +86,9 @@ class GroupMember:
                 self._say(Fatal(error))
             return
         self.member = reply["member"]
+        if self._closed:  # while the answer was on its way: nobody would keep this member alive, nor miss it soon
+            self._leave(reply["member"])
+            return
         for note in self._connection.claim_notes((self._spec.group, reply["member"]), self.note):
             self.note(note)
 
@@ -91,9 +97,10 @@ class GroupMember:
         kind = note["note"]
         if kind == "assign":
             assigned = {(topic, p): (lease, position) for topic, p, lease, position in note["partitions"]}
-            for place, (lease, position) in assigned.items():
-                self._begin(place, lease, position)
-            self._say(Assigned(assigned))
+            with self._changing:
+                for place, (lease, position) in assigned.items():
+                    self._begin(place, lease, position)
+                self._say(Assigned(assigned))
         elif kind == "revoke":
             places = tuple((topic, p) for topic, p in note["partitions"])
             for place in places:
@@ -177,7 +184,7 @@ class GroupMember:
         if idle_s > self._spec.max_poll_interval_s:
             self._absent = True
             self._forget_membership()
-            self._session.call("leave", {"group": self._spec.group, "member": member}, (), self._ignored)
+            self._leave(member)
             self._lose(
                 tuple(self._fetches),
                 f"the consumer was not polled for {idle_s:.1f} s, more than max_poll_interval_s="
@@ -189,6 +196,9 @@ class GroupMember:
     def _heard(self, _reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
         if isinstance(error, Fenced) and self.member is not None:
             self._removed("its session had timed out")
+
+    def _leave(self, member: str) -> None:
+        self._session.call("leave", {"group": self._spec.group, "member": member}, (), self._ignored)
 
     def _ignored(self, _reply: Reply | None, _batches: list[RecordBatch], _error: MqbridgeError | None) -> None:
         """Sent for the broker's information; if it did not arrive, the session timeout does the same."""
@@ -212,7 +222,8 @@ class GroupMember:
             self._join()
         if max_records <= 0:
             return None
-        fetches = list(self._fetches.values())
+        with self._changing:
+            fetches = list(self._fetches.values())
         for step in range(len(fetches)):
             fetch = fetches[(self._turn + step) % len(fetches)]
             block = fetch.take()

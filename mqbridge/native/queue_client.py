@@ -106,7 +106,9 @@ class QueueClient:
         return events
 
     def take(self, max_records: int) -> Block | None:
-        if max_records > 0 and not self._blocks and not self._asked and not self._watching:
+        if max_records <= 0:
+            return None  # a sign of life only, which a queue does not need
+        if not self._blocks and not self._asked and not self._watching:
             self._ask(max_records)
         return self._blocks.popleft() if self._blocks else None
 
@@ -143,12 +145,12 @@ class QueueClient:
                 self._blocks.append(block)
                 self._ready()
 
-        self.settle([SettleVerb("ack", tag) for tag in reply["tags"]], settled)
+        self.settle([SettleVerb("ack", reply["tags"])], settled)
 
     def settle(self, verbs: Sequence[SettleVerb], done: Completion[tuple[int, ...]]) -> None:
         consumer = self._consumer
         if consumer is None:
-            done(tuple(verb.token for verb in verbs), None)
+            done(tuple(token for verb in verbs for token in verb.tokens), None)
             return
 
         def answered(reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
@@ -162,15 +164,15 @@ class QueueClient:
                 self._ready()
 
         settle: list[list[Any]] = []
-        for verb, token, delay_s, text in verbs:
+        for verb, tokens, delay_s, text in verbs:
+            rest: tuple[Any, ...] = ()
             if verb == "release":
-                settle.append([verb, token, delay_s])
+                rest = (delay_s,)
             elif verb == "retry":
-                settle.append([verb, token, delay_s, text])
+                rest = (delay_s, text)
             elif verb == "reject":
-                settle.append([verb, token, text or ""])
-            else:
-                settle.append([verb, token])
+                rest = (text or "",)
+            settle.extend([verb, token, *rest] for token in tokens)
         args = {"consumer": consumer, "max": 0, "settle": settle, "watch": False}
         self._session.call("take", args, (), answered)
 

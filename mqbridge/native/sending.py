@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge import errors, spi
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Record = tuple[int, "bytes | None", "bytes | None", "RawHeaders | None", "int | None"]
 PER_RECORD_BYTES = 32
+PER_HEADER_BYTES = 8
 
 
 @dataclass(slots=True)
@@ -99,8 +101,7 @@ class NativeSender:
         if self.linger is not None:
             self.linger.close()
         for channel in self._channels:
-            channel.seal()
-            channel.fail_backlog()
+            channel.close()
         self.connection.senders.discard(self)
         done(None, None)
 
@@ -119,24 +120,32 @@ class BaseChannel:
         self._batch_bytes = sender.spec.batch_bytes
         self._max_in_flight = sender.spec.max_in_flight_bytes
         self._numbers = itertools.count()
-        self.appended = 0
+        self._built = 0
         self._buffered_bytes = 0
         self._lingering = False
+        self._closed = False
         self._lock = threading.RLock()
+        self._buffers: list[list[Record]] = []
         self._backlog: deque[Shipment] = deque()
 
-    def _buffered(self, size_bytes: int) -> None:
-        """A record was put into a buffer: seal if the batch is full, or see that the linger will."""
-        self._buffered_bytes = total = self._buffered_bytes + size_bytes
-        if total >= self._batch_bytes:
+    @property
+    def appended(self) -> int:
+        """The number after the highest that is in a batch or a buffer; kept by nobody, so appending threads cannot
+        overwrite each other's."""
+        with self._lock:
+            waiting = [record[0] for buffer in self._buffers for record in tuple(buffer)]
+            return max(self._built, max(waiting, default=-1) + 1)
+
+    def _first_or_full(self, total_bytes: int) -> None:
+        """Seal if the batch is full, or see that the linger will."""
+        linger = self._sender.linger
+        if linger is None or total_bytes >= self._batch_bytes:
             self.seal()
-        elif not self._lingering:
-            linger = self._sender.linger
-            if linger is None:
-                self.seal()
-            else:
-                self._lingering = True
-                linger.add(self.seal)
+            return
+        self._lingering = True
+        linger.add(self.seal)
+        if self._closed:  # in between, and the linger drops what comes after its end
+            self.seal()
 
     def seal(self) -> None:
         """Build batches of what is buffered and submit them, in order."""
@@ -152,8 +161,26 @@ class BaseChannel:
             else:
                 self._ship(shipment)
 
+    def close(self) -> None:
+        """Submit what is buffered; a record that an appending thread puts into a buffer after this is submitted by that
+        thread, for the linger is gone."""
+        self._closed = True
+        self._batch_bytes = 0  # a single record is a full batch from now on
+        self.seal()
+        self.fail_backlog()
+
     def _build(self) -> Shipment | None:
         raise TypeError("a channel knows how to build its batches")
+
+    def _take(self, buffer: list[Record]) -> list[Record]:
+        """What is in a buffer, by number: two threads may have put their records there in another order."""
+        count = len(buffer)
+        records = buffer[:count]
+        del buffer[:count]
+        if records:
+            records.sort(key=_number)
+            self._built = max(self._built, records[-1][0] + 1)
+        return records
 
     def _ship(self, shipment: Shipment) -> None:
         self._session.call(shipment.op, shipment.args, shipment.batches, partial(self._answered, shipment))
@@ -185,7 +212,7 @@ class BaseChannel:
         """Keep it for the next host, if that cannot duplicate or duplicates are wanted."""
         if error.outcome != "not_applied" and self._sender.spec.on_unknown != "resend":
             return False
-        if self._sender.connection.closed or self._expired(shipment):
+        if self._closed or self._sender.connection.closed or self._expired(shipment):
             return False
         with self._lock:
             self._backlog.append(shipment)
@@ -237,7 +264,7 @@ class TopicChannel(BaseChannel):
         super().__init__(sender, name, reports)
         self._partitioner = partitioner
         self._partitions = partitions
-        self._buffers: list[list[Record]] = [[] for _ in range(partitions)]
+        self._buffers = [[] for _ in range(partitions)]
 
     def append(
         self,
@@ -263,12 +290,14 @@ class TopicChannel(BaseChannel):
         if key is not None:
             size += len(key)
         if headers is not None:
-            size += headers_bytes(headers)
+            for name, text in headers:
+                size += len(name) + len(text) + PER_HEADER_BYTES
         number = next(self._numbers)
         # list.append, and the slice and the del in _build, are each atomic: a record cannot fall between two batches.
         self._buffers[partition].append((number, key, value, headers, timestamp_ms))
-        self.appended = number + 1
-        self._buffered(size)
+        self._buffered_bytes = total = self._buffered_bytes + size
+        if total >= self._batch_bytes or not self._lingering:
+            self._first_or_full(total)
         return number
 
     def _build(self) -> Shipment | None:
@@ -278,11 +307,9 @@ class TopicChannel(BaseChannel):
         size = 0
         wall_ms = 0
         for partition, buffer in enumerate(self._buffers):
-            count = len(buffer)
-            if not count:
+            records = self._take(buffer)
+            if not records:
                 continue
-            records = buffer[:count]
-            del buffer[:count]
             wall_ms = wall_ms or self._sender.connection.clock.wall_ms()
             batch, numbers = build_batch(records, wall_ms)
             partitions.append(partition)
@@ -317,6 +344,7 @@ class QueueChannel(BaseChannel):
         self._op = op
         self._field = field
         self._buffer: list[Record] = []
+        self._buffers = [self._buffer]
 
     def append(
         self,
@@ -334,23 +362,24 @@ class QueueChannel(BaseChannel):
             pairs += headers
         if extras is not None:
             pairs += _extra_headers(extras)
-        size = PER_RECORD_BYTES + headers_bytes(pairs)
+        size = PER_RECORD_BYTES
+        for name, text in pairs:
+            size += len(name) + len(text) + PER_HEADER_BYTES
         if value is not None:
             size += len(value)
         if key is not None:
             size += len(key)
         number = next(self._numbers)
         self._buffer.append((number, key, value, pairs or None, timestamp_ms))
-        self.appended = number + 1
-        self._buffered(size)
+        self._buffered_bytes = total = self._buffered_bytes + size
+        if total >= self._batch_bytes or not self._lingering:
+            self._first_or_full(total)
         return number
 
     def _build(self) -> Shipment | None:
-        count = len(self._buffer)
-        if not count:
+        records = self._take(self._buffer)
+        if not records:
             return None
-        records = self._buffer[:count]
-        del self._buffer[:count]
         clock = self._sender.connection.clock
         batch, numbers = build_batch(records, clock.wall_ms())
         return Shipment(self._op, {self._field: self._name}, [batch], [numbers], batch.size_bytes, clock.mono_s())
@@ -368,12 +397,19 @@ class QueueChannel(BaseChannel):
             self.reports.failed((numbers[int(place)],), rebuild(failure))
 
 
+_number = itemgetter(0)
+
+
 def build_batch(records: list[Record], wall_ms: int) -> tuple[RecordBatch, Sequence[int]]:
     """The columns of some records; a record without a timestamp gets the present one."""
     numbers, keys, values, headers, stamps = zip(*records, strict=True)
-    if None in stamps:
+    # Most batches have no timestamp of the user's and no header; counting them is a walk over pointers.
+    unstamped = stamps.count(None)
+    if unstamped == len(stamps):
+        stamps = (wall_ms,) * unstamped
+    elif unstamped:
         stamps = tuple(wall_ms if stamp is None else stamp for stamp in stamps)
-    with_headers = headers if any(item is not None for item in headers) else None
+    with_headers = None if headers.count(None) == len(headers) else headers
     return RecordBatch(keys, values, with_headers, stamps), numbers
 
 
@@ -389,10 +425,6 @@ def rebuild(failure: dict[str, Any]) -> MqbridgeError:
                 retryable=failure.get("retryable"),
             )
     raise ValueError(f"the broker answered with an unknown error code {failure['code']!r}")
-
-
-def headers_bytes(headers: RawHeaders) -> int:
-    return sum(len(name) + len(value) + 8 for name, value in headers)
 
 
 def _extra_headers(extras: spi.Extras) -> RawHeaders:

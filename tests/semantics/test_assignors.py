@@ -125,7 +125,9 @@ def test_sticky_with_equal_subscriptions_keeps_the_most_a_balanced_assignment_ca
 @given(
     st.lists(st.sets(st.sampled_from(TOPICS)), min_size=1, max_size=3),
     st.fixed_dictionaries({topic: st.integers(0, 3) for topic in TOPICS}),
-    claims,
+    st.fixed_dictionaries(
+        {f"m{n}": st.sets(st.tuples(st.sampled_from(TOPICS), st.integers(0, 2)), max_size=4) for n in range(3)}
+    ),
 )
 def test_sticky_with_other_subscriptions_is_as_even_as_any_assignment(
     subscriptions: list[set[str]], partitions: dict[str, int], owned: Claims
@@ -177,6 +179,30 @@ def test_sticky_moves_along_a_chain_where_no_single_move_helps() -> None:
     assert loads(assignment) == [1, 2, 2]
     assert len(assignment["x"]) == 2
     assert set(assignment["x"]) < set(owned["x"])
+
+
+def test_sticky_levels_a_difference_of_two() -> None:
+    """x has two and z none: the chain over y ends with one each."""
+    members = {"x": ["a"], "y": ["a", "b"], "z": ["b"]}
+    owned = {"x": [("a", 0), ("a", 1)], "y": [("b", 0)]}
+    assignment = sticky_assign(members, {"a": 2, "b": 1}, owned)
+    assert assignment == {"x": [("a", 1)], "y": [("a", 0)], "z": [("b", 0)]}
+
+
+def test_sticky_passes_on_what_is_new_rather_than_what_was_read() -> None:
+    """b 1 came to x as a free partition and goes on to y, so that x keeps b 0, which it has read until now."""
+    members = {"x": ["b"], "y": ["a", "b"], "z": ["a"]}
+    owned = {"x": [("b", 0)], "y": [("a", 0)]}
+    assignment = sticky_assign(members, {"a": 1, "b": 2}, owned)
+    assert assignment == {"x": [("b", 0)], "y": [("b", 1)], "z": [("a", 0)]}
+
+
+@pytest.mark.parametrize("assign", [range_assign, round_robin_assign, sticky_assign])
+def test_a_topic_named_twice_is_one_subscription(
+    assign: Callable[[dict[str, list[str]], dict[str, int]], Assignment],
+) -> None:
+    """A repeated topic gives no second share."""
+    assert assign({"x": ["a", "a"], "y": ["a"]}, {"a": 4}) == assign({"x": ["a"], "y": ["a"]}, {"a": 4})
 
 
 def test_of_two_claims_to_a_partition_the_first_member_keeps_it() -> None:

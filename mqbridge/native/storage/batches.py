@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from itertools import accumulate, chain, pairwise
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -29,19 +29,18 @@ class RecordBatch:
     """An immutable table of records: keys, values, headers and timestamps in milliseconds.
 
     Null and empty keys and values differ. `headers` is None when no record has any; a record's own entry may
-    be None. `size_bytes` is the encoded size, known without encoding. `max_timestamp_ms` is -1 for a batch
-    without records.
+    be None. `max_timestamp_ms` is -1 for a batch without records.
     """
 
     __slots__ = (
         "_header_columns",
         "_headers",
         "_key_lengths",
+        "_size_bytes",
         "_value_lengths",
         "count",
         "keys",
         "max_timestamp_ms",
-        "size_bytes",
         "timestamps_ms",
         "values",
     )
@@ -51,7 +50,7 @@ class RecordBatch:
     values: Sequence[bytes | None]
     timestamps_ms: Sequence[int]
     max_timestamp_ms: int
-    size_bytes: int
+    _size_bytes: int | None
     _headers: Sequence[Headers | None] | None
     _header_columns: tuple[array[int], array[int], array[int], bytes] | None
 
@@ -71,15 +70,26 @@ class RecordBatch:
         self.max_timestamp_ms = max(timestamps_ms) if count else -1
         self._headers = headers if headers is not None and any(headers) else None
         self._header_columns = None
-        self._key_lengths = _lengths(keys)
-        self._value_lengths = _lengths(values)
-        self.size_bytes = (
+        self._size_bytes = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The encoded size, known without encoding. Measured on first access: what a consumer in the same process
+        takes is never asked for it.
+        """
+        return self._measure() if self._size_bytes is None else self._size_bytes
+
+    def _measure(self) -> int:
+        self._key_lengths = _lengths(self.keys)
+        self._value_lengths = _lengths(self.values)
+        self._size_bytes = size = (
             _HEAD.size
-            + _PER_RECORD_BYTES * count
+            + _PER_RECORD_BYTES * self.count
             + _blob_bytes(self._key_lengths)
             + _blob_bytes(self._value_lengths)
             + self._headers_size_bytes()
         )
+        return size
 
     @property
     def headers(self) -> Sequence[Headers | None] | None:
@@ -92,6 +102,8 @@ class RecordBatch:
 
     def encode(self) -> bytes:
         """The bytes that `decode` reads. Not remembered: a log encodes a batch once."""
+        if self._size_bytes is None:
+            self._measure()
         head_columns: tuple[bytes, ...] = ()
         header_count = header_bytes = flags = 0
         columns = self._columns_of_headers()
@@ -156,7 +168,7 @@ class RecordBatch:
         batch._header_columns = _header_columns(data, at, count, header_count) if flags & _HAS_HEADERS else None
         batch.count = count
         batch.max_timestamp_ms = max(timestamps) if count else -1
-        batch.size_bytes = len(data)
+        batch._size_bytes = len(data)
         return batch
 
     def slice(self, lo: int, hi: int) -> RecordBatch:
@@ -193,7 +205,7 @@ class RecordBatch:
         return 4 * self.count + 8 * len(columns[1]) + len(columns[3])
 
 
-def _lengths(column: Sequence[bytes | None]) -> array[int]:
+def _lengths(column: Sequence[Sized | None]) -> array[int]:
     try:
         return array("i", map(len, column))  # type: ignore[arg-type]  # a None raises TypeError, and is rare
     except TypeError:
@@ -242,8 +254,8 @@ def _slices(data: bytes, at: int, lengths: array[int]) -> list[bytes | None]:
 
 def _encode_headers(headers: Iterable[Headers | None]) -> tuple[array[int], array[int], array[int], bytes]:
     headers = list(headers)
-    counts = array("i", [-1 if record is None else len(record) for record in headers])
-    pairs = [pair for record in headers if record for pair in record]
+    counts = _lengths(headers)
+    pairs = list(chain.from_iterable(filter(None, headers)))
     names = [name.encode() for name, _ in pairs]
     values = [value for _, value in pairs]
     blob = b"".join(chain(names, values))
@@ -273,9 +285,13 @@ def _decode_headers(
     counts: array[int], name_lengths: array[int], value_lengths: array[int], blob: bytes
 ) -> list[Headers | None]:
     split = sum(name_lengths)
-    names = [blob[lo:hi].decode() for lo, hi in pairwise(accumulate(name_lengths, initial=0))]
+    raw_names = [blob[lo:hi] for lo, hi in pairwise(accumulate(name_lengths, initial=0))]
+    known = {raw: raw.decode() for raw in dict.fromkeys(raw_names)}  # few names, many records
+    names = [known[raw] for raw in raw_names]
     values = [blob[lo:hi] for lo, hi in pairwise(accumulate(value_lengths, initial=split))]
     pairs = list(zip(names, values, strict=True))
+    if counts.count(1) == len(counts):
+        return [*zip(pairs, strict=True)]  # one header each, as all messages of a queue have at least
     out: list[Headers | None] = []
     at = 0
     for count in counts:

@@ -139,10 +139,12 @@ class Exchanges:
 
     def _list_bindings(self, session: int, args: dict[str, Any], batches: Sequence[Batch], now: Now) -> Reply:
         name = arguments.text(args, "exchange")
-        if name not in self._table:
+        exchange = self._table.exchange(name)
+        if exchange is None:
             raise _missing(name, "nothing was listed")
         rows = [_row(binding) for binding in self._table.bindings(name)]
         return {
+            "spec": _spec(exchange),
             "bindings": [
                 {"exchange": row[0], "destination": row[1:3], "key": row[3], "headers": row[4], "match": row[5]}
                 for row in rows
