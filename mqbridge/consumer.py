@@ -255,6 +255,16 @@ class BaseConsumer(Generic[T]):
 
         return Dispatcher(self, handler, workers, order, retry, handler_timeout_s, stop).run()
 
+    def _run_policy(self) -> RetryPolicy:
+        """What `run` does about failures when nobody says."""
+        from mqbridge.semantics.backoff import RetryPolicy
+
+        return RetryPolicy()
+
+    @abstractmethod
+    def _give_up(self, delivery: Delivery[Any], error: BaseException) -> None:
+        """It failed as often as `run` may try it: dead-letter it, or `ConfigurationError` if there is nowhere to."""
+
     # --- escape hatch
 
     def run_on_client(self, kind: type[U], fn: Callable[[U], Any]) -> Any:

@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from mqbridge.errors import (
@@ -27,6 +27,7 @@ from mqbridge.errors import (
     LeaseLost,
     MqbridgeError,
 )
+from mqbridge.ledger import LOST
 from mqbridge.messages import Delivery
 from mqbridge.semantics.backoff import RetryPolicy
 from mqbridge.topic_consumer import TopicConsumer
@@ -125,7 +126,7 @@ class Dispatcher:
         self._handler = handler
         self._workers = workers
         self._order = order
-        self._policy = retry or RetryPolicy()
+        self._policy = retry or consumer._run_policy()
         self._timeout_s = handler_timeout_s
         self._stop = stop or Stop()
         self._lanes: dict[Hashable, _Lane] = {}
@@ -135,6 +136,7 @@ class Dispatcher:
         self._idle = threading.Condition(self._lock)
         self._outstanding = 0
         self._failure: BaseException | None = None
+        self._draining = False
         self._threads = 0
         self._serial = 0
         self._propagator = consumer._bus._hooks.propagator
@@ -221,7 +223,11 @@ class Dispatcher:
             with self._lock:
                 task.started_s = now_s()
                 self._running[task] = None
-            error = self._call(task.delivery)
+            if _is_lost(task.delivery):
+                # Its partition moved while it waited here: whoever has it now handles it.
+                error: BaseException | None = LeaseLost(f"{task.delivery} is another's by now; it was not handled")
+            else:
+                error = self._call(task.delivery)
             with self._lock:
                 self._running.pop(task, None)
                 late = task.ended
@@ -237,7 +243,7 @@ class Dispatcher:
             else:
                 with self._propagator.around(delivery):
                     self._handler(delivery)
-        except Exception as error:  # noqa: BLE001 - the handler is the user's code; what it raises goes to the retry policy
+        except BaseException as error:  # noqa: BLE001 - the handler is the user's code: sys.exit() must not cost a worker
             return error
         return None
 
@@ -265,7 +271,9 @@ class Dispatcher:
         try:
             if error is None:
                 self._succeeded(task.delivery)
-            elif isinstance(error, Fenced | Denied | Closed):
+            elif _is_lost(task.delivery):
+                self.stats.lost += 1
+            elif isinstance(error, Fenced | Denied | Closed) or not isinstance(error, Exception):
                 failure = error
             else:
                 again, delay_s = self._failed(task.delivery, error)
@@ -279,7 +287,10 @@ class Dispatcher:
         with self._lock:
             lane = task.lane
             lane.busy = False
-            if again is not None:
+            if again is not None and self._draining:
+                self._give_back(again)
+                self._outstanding -= 1
+            elif again is not None:
                 lane.waiting.appendleft(again)
                 lane.not_before_s = now_s() + delay_s
             else:
@@ -299,6 +310,8 @@ class Dispatcher:
         if self._consumer._bus._hooks.error is not None:
             self._consumer._bus._hooks.error(error=error, where=f"handling {delivery}")
         if delivery.settled:
+            if self._consumer._ack != "explicit":
+                log.warning("%s failed and was settled beforehand, so it is not tried again: %r", delivery, error)
             return None, 0.0
         if self._policy.exhausted(delivery.attempt):
             log.warning("%s failed %d times, the last with %r: given up", delivery, delivery.attempt, error)
@@ -314,7 +327,7 @@ class Dispatcher:
 
     def _give_up(self, delivery: Delivery[Any], error: BaseException) -> None:
         try:
-            delivery._page.owner.reject(delivery, f"{type(error).__name__}: {error}")
+            self._consumer._give_up(delivery, error)
         except ConfigurationError as nowhere:
             # No dead-letter destination: the handler's own error ends the run, with the message not settled.
             error.add_note(str(nowhere))
@@ -325,24 +338,43 @@ class Dispatcher:
     def _drain(self) -> None:
         """Let running handlers end; what has not begun goes back."""
         with self._lock:
-            waiting = [delivery for lane in self._lanes.values() for delivery in lane.waiting]
+            self._draining = True
             for lane in self._lanes.values():
-                lane.waiting.clear()
-        queued: list[_Task] = []
-        while not self._tasks.empty():
-            task = self._tasks.get()
-            if task is not None:
-                queued.append(task)
-        for delivery in [*(task.delivery for task in queued), *waiting]:
-            with contextlib.suppress(LeaseLost, AlreadySettled):
-                delivery.release()
-        while True:
-            with self._idle:
-                if not self._running:
-                    break
-                self._idle.wait(POLL_S)
-            self._watch_handlers()
-            if not self._consumer._closed and self._failure is None:
-                self._consumer._keep_alive()
-        for _ in range(self._threads):
-            self._tasks.put(None)
+                while lane.waiting:
+                    self._give_back(lane.waiting.popleft())
+                    self._outstanding -= 1
+        with contextlib.suppress(Empty):
+            while True:
+                task = self._tasks.get_nowait()
+                if task is not None:
+                    self._give_back(task.delivery)
+                    with self._lock:
+                        self._outstanding -= 1
+        try:
+            # Outstanding, not running: a worker may have taken a task and not yet begun with it.
+            while self._outstanding:
+                with self._idle:
+                    self._idle.wait(POLL_S)
+                self._watch_handlers()
+                self._stay_alive()
+        finally:
+            for _ in range(self._threads):
+                self._tasks.put(None)
+
+    def _stay_alive(self) -> None:
+        """While the last handlers end: the group must not take their partitions away."""
+        if self._consumer._closed:
+            return
+        try:
+            self._consumer._keep_alive()
+        except MqbridgeError as error:
+            if self._failure is None:
+                self._failure = error
+
+    def _give_back(self, delivery: Delivery[Any]) -> None:
+        with contextlib.suppress(LeaseLost, AlreadySettled):
+            delivery.release()
+
+
+def _is_lost(delivery: Delivery[Any]) -> bool:
+    return delivery._page.marks[delivery._index] == LOST

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,7 @@ from mqbridge.waiting import Deadline, Pending, Turnstile, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
+    from mqbridge.semantics.backoff import RetryPolicy
 
 T = TypeVar("T")
 log = logging.getLogger("mqbridge.consumer")
@@ -66,6 +68,8 @@ class QueueConsumer(BaseConsumer[T]):
         bus._connection.admin.describe_queue(queue, pending.complete)
         described = pending.wait(bus._operation_timeout_s, f"looking at {queue}", "not_applied")
         self._dead_letters = described.queue.dead_letter is not None
+        self._max_attempts = described.queue.max_attempts
+        self._has_backoff = described.queue.retry_backoff is not None
         self._codec = None if queue.codec.name == "bytes" else queue.codec
         self._pages: deque[_QueuePage] = deque()
         self._verbs: list[SettleVerb] = []
@@ -251,6 +255,19 @@ class QueueConsumer(BaseConsumer[T]):
             self._finish()
             wait(self._subscription.close, deadline.left_s(), f"closing the consumer of {self.queue}")
             self._lose("its consumer was closed, and the message was given back")
+
+    def _run_policy(self) -> RetryPolicy:
+        """What the queue says about attempts and delays comes before the defaults."""
+        policy = super()._run_policy()
+        if self._max_attempts is not None:
+            policy = replace(policy, max_attempts=self._max_attempts)
+        return replace(policy, first_delay_s=0.0) if self._has_backoff else policy
+
+    def _give_up(self, delivery: Delivery[Any], error: BaseException) -> None:
+        if self._max_attempts is not None and delivery.attempt >= self._max_attempts:
+            self.retry(delivery, 0.0, error)  # the queue counts, and dead-letters it for that reason
+        else:
+            self.reject(delivery, _text(error))
 
     def _return_unshown(self, deliveries: Sequence[Delivery[T]]) -> None:
         """Fetched, never seen by the application: back without an attempt."""

@@ -83,6 +83,7 @@ class TopicConsumer(BaseConsumer[T]):
         self.group = spec.group
         self._codecs = {t.name: None if t.codec.name == "bytes" else t.codec for t in topics}
         self._policy = retry or RetryPolicy(max_attempts=None)
+        self._given_policy = retry
         self._drain_timeout_s = drain_timeout_s
         self._ledgers: dict[TopicPartition, Ledger] = {}
         self._draining: dict[TopicPartition, tuple[float, Revoking]] = {}
@@ -608,6 +609,12 @@ class TopicConsumer(BaseConsumer[T]):
             wait(self._subscription.close, deadline.left_s(), f"leaving group {self.group}")
             if self._dead_letters is not None:
                 self._dead_letters.close(deadline.left_s())
+
+    def _run_policy(self) -> RetryPolicy:
+        return self._given_policy or super()._run_policy()
+
+    def _give_up(self, delivery: Delivery[Any], error: BaseException) -> None:
+        self._die(delivery, "max-attempts", error)
 
     def _again_now(self, delivery: Delivery[T]) -> Delivery[T]:
         """For ordered workers: the next attempt of this delivery, at once, in place of it."""

@@ -14,7 +14,7 @@ from mqbridge.spi import Url
 
 __all__ = ["parse_url"]
 
-_HOSTS = re.compile(r"[^:,@]*(:[0-9]+)?(,[^:,@]*(:[0-9]+)?)*")
+_HOSTS = re.compile(r"(\[[^]]*\]|[^:,@]*)(:[0-9]+)?(,(\[[^]]*\]|[^:,@]*)(:[0-9]+)?)*")
 
 
 def parse_url(text: str) -> Url:

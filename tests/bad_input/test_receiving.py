@@ -19,7 +19,7 @@ def test_a_topic_needs_group_and_start(bus: mq.Bus) -> None:
     with pytest.raises(mq.ConfigurationError, match="group"):
         bus.consumer(LOG, start=mq.EARLIEST)  # type: ignore[call-overload]
     with pytest.raises(mq.InvalidSpec):
-        bus.consumer("orders", group="g", start=mq.EARLIEST)  # type: ignore[call-overload]
+        bus.consumer("orders", group="g", start=mq.EARLIEST)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("missing", [mq.Topic("none"), mq.Queue("none")])

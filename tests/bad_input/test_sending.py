@@ -75,7 +75,7 @@ def test_values_the_codec_cannot_take_are_codec_errors(bus: mq.Bus) -> None:
         with pytest.raises(mq.CodecError, match="Nothing was sent"):
             producer.send(mq.Topic("single", codec=mq.codecs.json), {"x": object()})
         with pytest.raises(mq.CodecError):
-            producer.send(ONE, "text")  # type: ignore[arg-type]
+            producer.send(ONE, "text")  # type: ignore[misc]
         with pytest.raises(mq.InvalidSpec, match="nullable"):
             producer.send(mq.Topic("single", nullable=False), None)
     assert bus.admin.offsets(ONE)[0].end == 0
@@ -138,10 +138,10 @@ def test_refused_producer_options() -> None:
     with mq.connect("native:") as bus:
         for options in ({"acks": "none"}, {"idempotent": True}, {"compression": "zstd"}):
             with pytest.raises(mq.Unsupported):
-                bus.producer(**options)  # type: ignore[arg-type]
+                bus.producer(**options)
         for wrong in ({"acks": "some"}, {"linger_s": -1.0}, {"partitioner": "random"}):
             with pytest.raises(mq.ConfigurationError):
-                bus.producer(**wrong)  # type: ignore[arg-type]
+                bus.producer(**wrong)
 
 
 def test_a_partitioner_outside_the_topic_is_refused(bus: mq.Bus) -> None:
