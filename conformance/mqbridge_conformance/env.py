@@ -1,0 +1,207 @@
+"""What a scenario has at hand: names that nobody else uses, checks that count, waits with a deadline, other parties.
+
+The rule: what is made here is removed here, and a wait that ends at its deadline is a failure with the last thing seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import mqbridge as mq
+from mqbridge_conformance.observers import Disagreement, Observer
+from mqbridge_conformance.parties import Party
+from mqbridge_conformance.results import CheckFailed, Evidence
+from mqbridge_conformance.targets import Target
+
+__all__ = ["Env"]
+
+T = TypeVar("T")
+E = TypeVar("E", bound=mq.MqbridgeError)
+LOOK_EVERY_S = 0.01
+
+
+class Env:
+    """One run of one scenario on one target."""
+
+    def __init__(self, target: Target, patience_s: float) -> None:
+        self.target = target
+        self.patience_s = patience_s
+        self.evidence = Evidence()
+        self.bus = target.connect()
+        self._token = secrets.token_hex(4)
+        self._parties: list[Party] = []
+        self._buses: list[mq.Bus] = [self.bus]
+        self._made: list[mq.Topic[Any] | mq.Queue[Any] | mq.Exchange] = []
+        self._groups: list[str] = []
+
+    # --- names and destinations
+
+    def name(self, stem: str) -> str:
+        """A name that no other run uses."""
+        return f"mqc-{self._token}-{stem}"
+
+    def topic(self, stem: str = "topic", **spec: Any) -> mq.Topic[bytes]:
+        """A topic, made now and removed at the end."""
+        return self.make(mq.Topic(self.name(stem), **spec))
+
+    def queue(self, stem: str = "queue", **spec: Any) -> mq.Queue[bytes]:
+        """A queue, with its dead-letter queue unless `dead_letter=None`; made now and removed at the end."""
+        return self.make(mq.Queue(self.name(stem), **spec))
+
+    def exchange(self, stem: str = "exchange", **spec: Any) -> mq.Exchange:
+        """An exchange, made now and removed at the end."""
+        return self.make(mq.Exchange(self.name(stem), **spec))
+
+    def make(self, destination: T) -> T:
+        """Ensure it, and remember to remove it."""
+        self.remember(destination)
+        self.bus.admin.ensure(destination)  # type: ignore[arg-type]
+        return destination
+
+    def remember(self, destination: Any) -> None:
+        """Remove it at the end, if it is there then."""
+        if isinstance(destination, mq.Topic | mq.Queue | mq.Exchange):
+            self._made.append(destination)
+        if isinstance(destination, mq.Queue) and destination.dead_letter is not None:
+            self._made.append(destination.dead_letter)
+
+    def group(self, stem: str = "group") -> str:
+        """A group's name, forgotten at the end."""
+        self._groups.append(self.name(stem))
+        return self._groups[-1]
+
+    # --- parties
+
+    def connect(self) -> mq.Bus:
+        """Another connection of this process, closed at the end."""
+        bus = self.target.connect()
+        self._buses.append(bus)
+        return bus
+
+    def spawn(self, program: str, **args: Any) -> Party:
+        """A worker program as another party, stopped at the end."""
+        party = self.target.spawn(program, **args)
+        self._parties.append(party)
+        self.count(f"{party.kind}s")
+        if party.kind != "process":
+            self.evidence.note("there is no second process in memory: other parties are threads with own connections")
+        return party
+
+    def kill(self, party: Party) -> None:
+        """As a crash would; how is told in the evidence."""
+        party.kill()
+        self.count("kills")
+        if party.killed_by != "SIGKILL":
+            self.evidence.note(party.killed_by)
+
+    @property
+    def observer(self) -> Observer:
+        return self.target.observer
+
+    # --- checks
+
+    def count(self, name: str, number: int = 1) -> None:
+        self.evidence.count(name, number)
+
+    def check(self, condition: object, text: str) -> None:
+        """What must be true."""
+        self.count("checks")
+        if not condition:
+            raise CheckFailed(text)
+
+    def equal(self, found: object, wanted: object, what: str) -> None:
+        """What must be the same."""
+        self.count("checks")
+        if found != wanted:
+            raise CheckFailed(f"{what}: found {_short(found)} where {_short(wanted)} is due")
+
+    def raises(self, kind: type[E], call: Callable[[], object], what: str) -> E:
+        """What must be refused, with that error and no other of the library's."""
+        self.count("checks")
+        try:
+            found = call()
+        except kind as error:
+            return error
+        except mq.MqbridgeError as error:
+            raise CheckFailed(f"{what}: {type(error).__name__} ({error}) where {kind.__name__} is due") from error
+        raise CheckFailed(f"{what}: no error, but {_short(found)}, where {kind.__name__} is due")
+
+    def eventually(self, look: Callable[[], T], wanted: T, what: str) -> None:
+        """What must come to be so, within the patience of the run."""
+        self.count("checks")
+        self.wait_for(look, wanted, what)
+
+    def wait_for(self, look: Callable[[], T], wanted: T, what: str) -> None:
+        """The same, without being a check of the scenario's."""
+        pause = threading.Event()
+        give_up_s = time.monotonic() + self.patience_s
+        while True:
+            late = time.monotonic() >= give_up_s
+            found: object
+            try:
+                found = look()
+            except Disagreement as disagreement:  # what is under way may have reached one observer and not the other
+                found = disagreement
+            if found == wanted:
+                return
+            if late:
+                raise CheckFailed(
+                    f"{what}: still {_short(found)} after {self.patience_s:g} s, where {_short(wanted)} is due"
+                )
+            pause.wait(LOOK_EVERY_S)
+
+    def receive(self, consumer: Any, number: int, what: str) -> list[mq.Delivery[Any]]:
+        """Exactly `number` deliveries, none of them settled; fails when they do not come."""
+        deadline_s = time.monotonic() + self.patience_s
+        got: list[mq.Delivery[Any]] = []
+        while len(got) < number:
+            got += consumer.poll(number - len(got), timeout=0.1)
+            if len(got) < number and time.monotonic() >= deadline_s:
+                raise CheckFailed(f"{what}: {len(got)} of {number} came within {self.patience_s:g} s")
+        self.count("deliveries", len(got))
+        return got
+
+    # --- the end
+
+    def close(self) -> None:
+        """End the parties, close the connections, and then, from a new one, remove what was made."""
+        with contextlib.ExitStack() as last_first:
+            last_first.callback(self._remove)
+            for closable in self._buses:
+                last_first.callback(closable.close)
+            for party in self._parties:
+                last_first.callback(party.stop, self.patience_s)
+
+    def _remove(self) -> None:
+        with self.target.connect() as bus:
+            for group in self._groups:
+                self._remove_group(bus.admin, group)
+            for destination in reversed(self._made):
+                with contextlib.suppress(mq.NotFound):
+                    bus.admin.delete(destination)
+
+    def _remove_group(self, admin: mq.Admin, group: str) -> None:
+        """A member that was killed keeps its place until its session is over."""
+        pause = threading.Event()
+        give_up_s = time.monotonic() + self.patience_s
+        while True:
+            try:
+                admin.delete_group(group)
+            except mq.NotFound:
+                return
+            except mq.Rejected:
+                if time.monotonic() >= give_up_s:
+                    raise
+                pause.wait(LOOK_EVERY_S)
+            else:
+                return
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}... ({len(text)} characters)"

@@ -1,0 +1,133 @@
+"""The suite as a pytest plugin: ``pytest --pyargs mqbridge_conformance --mq-target=URL``.
+
+The rule: without ``--mq-target`` this does nothing at all. With it, each scenario on each target is a test: FAIL and
+UNKNOWN fail it, and every state is in the summary, for "passed" would hide what was refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from mqbridge_conformance.results import Report, ScenarioResult
+    from mqbridge_conformance.scenario import Scenario
+    from mqbridge_conformance.targets import Target
+
+__all__ = ["Conformance"]
+
+RUN = "mqbridge_conformance.run"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mqbridge conformance")
+    group.addoption(
+        "--mq-target",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="run the scenarios of mqbridge_conformance against this engine: a URL, memory, folder, client or native; "
+        "may be given several times",
+    )
+    group.addoption(
+        "--mq-repeat", type=int, default=1, metavar="N", help="run each scenario N times; the worst verdict counts"
+    )
+    group.addoption("--mq-patience", type=float, default=None, metavar="S", help="seconds to wait for what must happen")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    texts: list[str] = config.getoption("--mq-target")
+    if texts:
+        config.pluginmanager.register(Conformance(config, texts), RUN)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mq_conformance" not in metafunc.fixturenames:
+        return
+    run: Conformance | None = metafunc.config.pluginmanager.get_plugin(RUN)
+    if run is None:
+        raise pytest.UsageError("the conformance scenarios need an engine to run on: give --mq-target=URL")
+    from mqbridge_conformance.scenarios import ALL
+
+    # The target varies slowest: each is started once.
+    cases = [
+        pytest.param(target, scenario, id=f"{target.name}-{scenario.name}")
+        for target in run.targets
+        for scenario in ALL
+    ]
+    metafunc.parametrize(("mq_target", "mq_scenario"), cases)
+
+
+@pytest.fixture
+def mq_conformance(pytestconfig: pytest.Config) -> Conformance:
+    """The run, for the one test that is in the suite."""
+    run: Conformance | None = pytestconfig.pluginmanager.get_plugin(RUN)
+    assert run is not None, "tests that need it are refused without --mq-target"
+    return run
+
+
+class Conformance:
+    """One run: its targets, started when the first test of each comes, and its report."""
+
+    def __init__(self, config: pytest.Config, texts: list[str]) -> None:
+        from mqbridge_conformance.results import Report
+        from mqbridge_conformance.runner import PATIENCE_S
+        from mqbridge_conformance.targets import targets_for
+
+        self.report: Report = Report()
+        try:
+            self.targets: list[Target] = [target for text in texts for target in targets_for(text)]
+        except ValueError as error:
+            raise pytest.UsageError(f"--mq-target: {error}") from error
+        self._repeat: int = config.getoption("--mq-repeat")
+        self._patience_s: float = config.getoption("--mq-patience") or PATIENCE_S
+        self._started: Target | None = None
+
+    def judge(self, target: Target, scenario: Scenario) -> ScenarioResult:
+        """Run it as often as was asked; the worst result."""
+        from mqbridge import MqbridgeError
+        from mqbridge_conformance.results import CannotTell, CheckFailed, worst
+        from mqbridge_conformance.runner import run_scenario, unusable
+
+        results: list[ScenarioResult] = []
+        try:
+            self._begin(target)
+        except (CannotTell, CheckFailed, MqbridgeError) as error:
+            self.report.add(unusable(scenario, target, error), None)
+            return self.report.results[-1]
+        for _ in range(self._repeat):
+            result, claims = run_scenario(scenario, target, patience_s=self._patience_s)
+            self.report.add(result, claims)
+            results.append(result)
+        return next(r for r in results if r.verdict is worst(result.verdict for result in results))
+
+    def _begin(self, target: Target) -> None:
+        if self._started is target:
+            return
+        self._stop()
+        target.__enter__()
+        self._started = target
+
+    def _stop(self) -> None:
+        target, self._started = self._started, None
+        if target is not None:
+            target.stop()
+
+    def pytest_sessionfinish(self) -> None:
+        self._stop()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self, report: Any) -> Any:
+        found = yield
+        verdict = dict(report.user_properties).get("mq_verdict")
+        if verdict and report.when == "call" and report.passed and verdict != "PASS":
+            return verdict.lower(), verdict[0], verdict
+        return found
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        from mqbridge_conformance import matrix
+
+        if self.report.results:
+            terminalreporter.section("mqbridge conformance")
+            terminalreporter.write_line(matrix.as_text(self.report))

@@ -1,0 +1,137 @@
+"""What a run found.
+
+The rule: there is no skip. A behaviour holds, is emulated, is refused (and the refusal was seen), is refused for now,
+does not hold, or nobody can tell; and what was exercised is counted, so that a scenario that exercised nothing cannot
+be green.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mqbridge import Capability, Level, Support
+
+__all__ = ["CannotTell", "CheckFailed", "Claims", "Evidence", "Report", "ScenarioResult", "Verdict", "worst"]
+
+
+class Verdict(enum.StrEnum):
+    """One cell of the matrix."""
+
+    PASS = "PASS"
+    PASS_EMULATED = "PASS-EMULATED"
+    """It holds, by a construction of the library and not by the engine itself."""
+    REFUSED_PROVEN = "REFUSED-PROVEN"
+    """The call raises `Unsupported`, and seen from outside nothing changed."""
+    PENDING = "PENDING"
+    """The same, for what is claimed for later: not a final word."""
+    UNKNOWN = "UNKNOWN"
+    """It could not be found out: nothing was exercised, or nobody could look. Never green."""
+    FAIL = "FAIL"
+
+    @property
+    def green(self) -> bool:
+        return self not in (Verdict.UNKNOWN, Verdict.FAIL)
+
+
+_SEVERITY = list(Verdict)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The one that counts of several runs; none at all is UNKNOWN."""
+    return max(verdicts, key=_SEVERITY.index, default=Verdict.UNKNOWN)
+
+
+class CheckFailed(AssertionError):
+    """The engine did not do what it claims: the verdict is FAIL."""
+
+
+class CannotTell(Exception):
+    """The run could not find out, for a reason that is not the engine's: the verdict is UNKNOWN."""
+
+
+class Evidence:
+    """What a scenario exercised, as counts, and how, as notes."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    def count(self, name: str, number: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + number
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def missing(self, required: Sequence[str]) -> list[str]:
+        """Those counters that stayed at zero."""
+        return [name for name in required if not self.counts.get(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioResult:
+    """One scenario on one target. `reason` says why it is not PASS; `proves` are the capabilities it speaks for."""
+
+    scenario: str
+    title: str
+    target: str
+    engine: str
+    verdict: Verdict
+    seconds: float
+    reason: str = ""
+    evidence: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    proves: tuple[Capability, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        row = asdict(self)
+        row["verdict"] = self.verdict.value
+        row["proves"] = [capability.value for capability in self.proves]
+        row["seconds"] = round(self.seconds, 3)
+        return row
+
+
+Claims = Mapping[Capability, Support]
+
+
+@dataclass(slots=True)
+class Report:
+    """All results of a run, and what each engine that was reached claims."""
+
+    results: list[ScenarioResult] = field(default_factory=list)
+    claims: dict[str, Claims] = field(default_factory=dict)
+
+    def add(self, result: ScenarioResult, claims: Claims | None) -> None:
+        self.results.append(result)
+        if claims is not None:
+            self.claims[result.engine] = claims
+
+    @property
+    def green(self) -> bool:
+        return bool(self.results) and all(result.verdict.green for result in self.results)
+
+    def targets(self) -> list[str]:
+        return list(dict.fromkeys(result.target for result in self.results))
+
+    def scenarios(self) -> dict[str, str]:
+        """Name -> title, in the order in which they ran."""
+        return {result.scenario: result.title for result in self.results}
+
+    def cell(self, scenario: str, target: str) -> list[ScenarioResult]:
+        """The runs of one scenario on one target: several if it was repeated."""
+        return [r for r in self.results if r.scenario == scenario and r.target == target]
+
+    def proofs(self, engine: str, capability: Capability) -> list[ScenarioResult]:
+        """The runs on an engine that speak for a capability."""
+        return [r for r in self.results if r.engine == engine and capability in r.proves]
+
+
+def refused(claims: Claims, needs: Iterable[Capability]) -> list[Capability]:
+    return [capability for capability in needs if claims[capability].level is Level.UNSUPPORTED]
+
+
+def emulated(claims: Claims, needs: Iterable[Capability]) -> list[Capability]:
+    return [capability for capability in needs if claims[capability].level is Level.EMULATED]

@@ -1,0 +1,150 @@
+"""Judging: one scenario on one target gives one result, and a run gives a report.
+
+The rule: what was not seen is not green. A check that failed, and an error that the body did not expect, is FAIL; a
+counter that stayed at zero, or an arrangement that could not be made, is UNKNOWN; what is left behind is FAIL.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import mqbridge as mq
+from mqbridge_conformance.env import Env
+from mqbridge_conformance.observers import Names
+from mqbridge_conformance.refusals import prove_refusals
+from mqbridge_conformance.results import (
+    CannotTell,
+    CheckFailed,
+    Evidence,
+    Report,
+    ScenarioResult,
+    Verdict,
+    emulated,
+    refused,
+)
+from mqbridge_conformance.scenario import Scenario
+from mqbridge_conformance.targets import Target
+
+__all__ = ["run", "run_scenario", "unusable"]
+
+PATIENCE_S = 20.0
+
+
+def run(
+    targets: Sequence[Target],
+    scenarios: Sequence[Scenario],
+    *,
+    repeat: int = 1,
+    patience_s: float = PATIENCE_S,
+    tell: Callable[[ScenarioResult], None] = lambda _: None,
+) -> Report:
+    """Run every scenario `repeat` times on every target; `tell` hears each result. Every run counts: none is a
+    rerun."""
+    report = Report()
+    for target in targets:
+        try:
+            with target:
+                for scenario in scenarios:
+                    for _ in range(repeat):
+                        result, claims = run_scenario(scenario, target, patience_s=patience_s)
+                        report.add(result, claims)
+                        tell(result)
+        except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+            for scenario in scenarios:
+                if not report.cell(scenario.name, target.name):
+                    result = unusable(scenario, target, error)
+                    report.add(result, None)
+                    tell(result)
+    return report
+
+
+def unusable(scenario: Scenario, target: Target, error: Exception) -> ScenarioResult:
+    """What a scenario gives on a target that could not be started."""
+    reason = f"the target could not be used: {_said(error)}"
+    return _result(scenario, target, Verdict.UNKNOWN, reason, Evidence(), 0.0)
+
+
+def run_scenario(
+    scenario: Scenario, target: Target, *, patience_s: float = PATIENCE_S
+) -> tuple[ScenarioResult, mq.Capabilities | None]:
+    """One run, and the claims of the engine it met."""
+    began_s = time.monotonic()
+    evidence, claims = Evidence(), None
+    try:
+        before = target.observer.names()
+        env = Env(target, patience_s)
+        evidence, claims = env.evidence, env.bus.capabilities
+    except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+        verdict, reason = Verdict.UNKNOWN, f"the scenario could not begin: {_said(error)}"
+    else:
+        verdict, reason = _judge(scenario, env)
+        left = _finish(env, before)
+        if left and verdict.green:
+            verdict, reason = Verdict.FAIL, left
+        elif left:
+            evidence.note(left)
+    return _result(scenario, target, verdict, reason, evidence, time.monotonic() - began_s), claims
+
+
+def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str]:
+    claims = env.bus.capabilities
+    absent = refused(claims, scenario.needs)
+    try:
+        if absent:
+            (scenario.refusal or prove_refusals)(env, absent)
+        else:
+            scenario.body(env)
+    except CannotTell as error:
+        return Verdict.UNKNOWN, str(error)
+    except CheckFailed as error:
+        return Verdict.FAIL, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it was not expected of the engine, and it is told
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return Verdict.FAIL, f"{_said(error)} (at {where.name}, line {where.lineno} of {where.filename})"
+    if absent:
+        reason = "; ".join(f"{capability}: {claims[capability].how}" for capability in absent)
+        later = any(claims[capability].later for capability in absent)
+        return (Verdict.PENDING if later else Verdict.REFUSED_PROVEN), f"refused: {reason}"
+    missing = env.evidence.missing(scenario.exercises)
+    if missing:
+        return Verdict.UNKNOWN, f"nothing was exercised of: {', '.join(missing)}"
+    if emulated(claims, scenario.needs):
+        return Verdict.PASS_EMULATED, ""
+    return Verdict.PASS, ""
+
+
+def _finish(env: Env, before: Names) -> str:
+    """Tidy up; what was left behind, as a sentence."""
+    try:
+        env.close()
+        env.wait_for(env.observer.names, before, "what exists after the scenario")
+    except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+        return f"something was left behind: {_said(error)}"
+    return ""
+
+
+def _said(error: BaseException) -> str:
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+
+
+def _result(
+    scenario: Scenario, target: Target, verdict: Verdict, reason: str, evidence: Evidence, seconds: float
+) -> ScenarioResult:
+    # Where other parties were threads, nothing was shown of several processes.
+    alone = not evidence.counts.get("processes")
+    proves = tuple(c for c in scenario.proves if not (alone and c is mq.Capability.SEVERAL_PROCESSES))
+    return ScenarioResult(
+        scenario=scenario.name,
+        title=scenario.title,
+        target=target.name,
+        engine=target.engine,
+        verdict=verdict,
+        seconds=seconds,
+        reason=reason,
+        evidence=dict(sorted(evidence.counts.items())),
+        notes=tuple(evidence.notes),
+        proves=proves,
+    )

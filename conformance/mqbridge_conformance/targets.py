@@ -1,0 +1,173 @@
+"""What can be tested: how a broker is started, reached, looked at from outside, and stopped.
+
+The rule: a target is what an adapter adds to run every scenario, and nothing in a scenario names one. A target makes
+what it needs and removes it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import mqbridge as mq
+from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
+from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
+from mqbridge_conformance.results import CannotTell
+
+__all__ = ["NativeClient", "NativeFolder", "NativeMemory", "Target", "register_target", "targets_for"]
+
+START_S: Final = 20.0
+
+
+class Target(ABC):
+    """One broker in one arrangement; a context manager. `name` is a column of the matrix, `engine` the URL's scheme."""
+
+    name: str
+    engine: str
+    url: str
+    observer: Observer
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, or reach it, and the observer with it. `CannotTell` if that is not possible."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop what was started; harmless if nothing was."""
+
+    @abstractmethod
+    def spawn(self, program: str, **args: Any) -> Party:
+        """Run a worker program as another party of this broker."""
+
+    def connect(self) -> mq.Bus:
+        """A connection under test, of this process."""
+        return mq.connect(self.url)
+
+    def __enter__(self) -> Target:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class NativeMemory(Target):
+    """``native:`` in memory. There is no other process, so parties are threads and the observer a second connection."""
+
+    engine = "native"
+
+    def __init__(self, url: str = "native:") -> None:
+        self.name = "native, memory"
+        self.url = url if "?" in url else f"native:?name=conformance-{secrets.token_hex(4)}"
+        self._bus: mq.Bus | None = None
+
+    def start(self) -> None:
+        self._bus = mq.connect(self.url)
+        self.observer = PublicObserver(self._bus)
+
+    def stop(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+
+    def spawn(self, program: str, **args: Any) -> Party:
+        return ThreadParty(program, {"url": self.url, **args})
+
+
+class NativeFolder(Target):
+    """A folder whose broker is in this process; seen by its files and by a second process."""
+
+    engine = "native"
+    role = "host"
+
+    def __init__(self, url: str = "native:") -> None:
+        given = url.removeprefix("native:")
+        self.name = f"native, {given}" if given else "native, folder"
+        self._given = Path(given) if given else None
+        self._stack = contextlib.ExitStack()
+
+    def start(self) -> None:
+        folder = self._given or Path(tempfile.mkdtemp(prefix="mqbridge-conformance-"))
+        if self._given is None:
+            self._stack.callback(shutil.rmtree, folder)
+        self.url = f"native:{folder}"
+        self._host()
+        watcher = ProcessObserver(self.spawn("observe"), START_S)
+        self._stack.callback(watcher.close)
+        self.observer = Agreed([FileObserver(folder), watcher])
+
+    def _host(self) -> None:
+        bus = mq.connect(self.url)
+        self._stack.callback(bus.close)
+        self._is(bus.admin.health()["role"], self.role)
+
+    def _is(self, found: str, wanted: str) -> None:
+        if self._given is None and found != wanted:
+            raise CannotTell(f"this process is to be {wanted!r} of {self.url}, and is {found!r}")
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    def spawn(self, program: str, **args: Any) -> Party:
+        return ProcessParty(program, {"url": self.url, **args})
+
+
+class NativeClient(NativeFolder):
+    """A folder whose broker is in another process, so that all that is under test goes through its socket."""
+
+    role = "client"
+
+    def __init__(self, url: str = "native:") -> None:
+        super().__init__(url)
+        self.name = "native, client of a host"
+
+    def _host(self) -> None:
+        party = self.spawn("host")
+        self._stack.callback(party.stop, START_S)
+        self._is(party.expect("ready", START_S)["health"]["role"], "host")
+        super()._host()
+
+
+Factory = Callable[[str], list[Target]]
+
+
+def _native(url: str) -> list[Target]:
+    path = url.removeprefix("native:").partition("?")[0]
+    return [NativeFolder(url)] if path else [NativeMemory(url)]
+
+
+_SCHEMES: dict[str, Factory] = {"native": _native}
+_NAMES: dict[str, Factory] = {
+    "memory": lambda _: [NativeMemory()],
+    "folder": lambda _: [NativeFolder()],
+    "client": lambda _: [NativeClient()],
+    "native": lambda _: [NativeMemory(), NativeFolder(), NativeClient()],
+}
+
+
+def register_target(scheme: str, factory: Factory) -> None:
+    """What an adapter calls: `factory` makes the targets of a URL with that scheme."""
+    _SCHEMES[scheme] = factory
+
+
+def targets_for(text: str) -> list[Target]:
+    """The targets that ``memory``, ``folder``, ``client``, ``native`` (all three) or a URL names; not started."""
+    if text in _NAMES:
+        return _NAMES[text](text)
+    scheme, colon, _ = text.partition(":")
+    if not colon or scheme not in _SCHEMES:
+        known = ", ".join([*_NAMES, *(f"{name}:..." for name in _SCHEMES)])
+        raise mq.ConfigurationError(f"there is no conformance target for {text!r}; known: {known}")
+    return _SCHEMES[scheme](text)

@@ -1,0 +1,294 @@
+"""``mqbridge copy`` and ``mqbridge digest``: messages between any two places, and the proof that they are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import click
+
+import mqbridge as mq
+from mqbridge.cli.arguments import Moment
+from mqbridge.cli.context import Command, Front, front
+from mqbridge.cli.errors import INTERRUPTED
+from mqbridge.cli.output import say
+from mqbridge.cli.reading import GroupReader, QueueReader, TopicReader
+from mqbridge.cli.records import FIELDS, Digest
+from mqbridge.cli.stopping import Stop, stopping
+from mqbridge.cli.transfer import loop
+from mqbridge.cli.transfer.places import Place, TextForm, parse
+from mqbridge.cli.transfer.progress import Progress
+from mqbridge.cli.transfer.sidecar import Sidecar
+from mqbridge.cli.transfer.sinks import BusSink, FileSink, Sink
+from mqbridge.cli.transfer.sources import FileSource, ReaderSource, Source
+
+EARLIEST = Moment("earliest", "earliest")
+LINE_BYTES = 128
+"""What a line of a file is taken to be long, to read about --batch of them at once."""
+
+
+def _fields(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    chosen = FIELDS if value is None else tuple(value.split(","))
+    for name in chosen:
+        if name not in FIELDS:
+            raise click.BadParameter(f"{name!r} is no field; choose from {','.join(FIELDS)}")
+    return tuple(name for name in FIELDS if name in chosen)
+
+
+FORMAT = click.option("--format", "form", type=click.Choice(["text", "jsonl"]), help="Of files. Default: by suffix.")
+FIELDS_OPTION = click.option(
+    "--fields", callback=_fields, metavar="A,B", help=f"What sha256_records covers. Default: {','.join(FIELDS)}."
+)
+
+
+@click.command(cls=Command, short_help="Copy messages between any two places, at least once.")
+@click.argument("places", nargs=-1, required=True, metavar="FROM_URL FROM_DEST TO_URL TO_DEST")
+@click.option("--max", "limit", type=click.IntRange(min=1), help="End after so many; the next run goes on there.")
+@click.option("--create", is_flag=True, help="Create the target if it is missing, like the source where that is known.")
+@click.option("--partitions", type=click.IntRange(min=1), help="With --create: of the topic. Default: as the source.")
+@click.option("--resume-group", metavar="NAME", help="The group that remembers the place in a source topic.")
+@click.option("--batch", type=click.IntRange(1, 50_000), default=2_000, show_default=True, help="Records at a time.")
+@click.option("--follow", "-f", is_flag=True, help="Go on with what comes later, until interrupted.")
+@click.option("--partition-by", type=click.Choice(["source", "key"]), help="Default: source, where records have one.")
+@click.option("--routing-key", default="", help="To an exchange: for records that bring none.")
+@click.option("--digest", "wants_digest", is_flag=True, help="Also digests over what was copied; see `digest`.")
+@click.option("--unique", is_flag=True, help="Also how many different records there were.")
+@FIELDS_OPTION
+@FORMAT
+def copy(
+    places: tuple[str, ...],
+    limit: int | None,
+    create: bool,
+    partitions: int | None,
+    resume_group: str | None,
+    batch: int,
+    follow: bool,
+    partition_by: str | None,
+    routing_key: str,
+    wants_digest: bool,
+    unique: bool,
+    fields: tuple[str, ...],
+    form: TextForm | None,
+) -> None:
+    """Copy messages between any two places, at least once; killed, the same command goes on where it was.
+
+    A place is URL DEST (native:./data topic:orders), DEST alone (at the --url), or file:PATH. Value, key, headers
+    (repeats too), timestamp and message id are kept; a text file keeps values alone. Records are settled only when
+    the target has confirmed them:
+
+    \b
+      a topic   its place is committed for a group, by default mqbridge-copy-DIGEST (of the target), and copied up to
+      its
+                end as it is at the start; the next run copies what has come since
+      a queue   acked; until nothing comes for a second
+      a file    its place is kept in FILE.mqbridge-copy-DIGEST.json until all of it is copied
+      to a file appended and synced; a line torn by a kill is cut off, and comes again
+
+    A record of partition N goes to partition N modulo the target topic's count (--partition-by source), which keeps the
+    order of each partition; --partition-by key places by key, as producers do, and so do records that had no partition.
+    """
+    it = front()
+    origin, target = parse(places, it.url, ("FROM", "TO"))
+    if origin.identity == target.identity:
+        raise click.UsageError(f"{origin} is both ends; a copy onto itself would never end")
+    if follow and origin.is_file:
+        raise click.UsageError("--follow is for topics and queues; a file is copied to its end")
+    counted = Digest(fields, distinct=unique) if wants_digest or unique else None
+    with stopping() as stop, ExitStack() as stack:
+        buses = Buses(it, stack)
+        sink_place = _target(buses, origin, target, create, partitions)
+        source = _source(buses, origin, target, stop, resume_group, form, follow=follow, limit=limit, batch=batch)
+        knows_partitions = origin.topic is not None or (isinstance(source, FileSource) and source.partitioned)
+        by = partition_by or ("source" if knows_partitions else "key")
+        sink = _sink(buses, sink_place, origin, form, routing_key, same_partition=by == "source")
+        with Progress(source.total, source.unit) as progress:
+            _run(source, sink, progress, counted, stop, limit)
+    result: dict[str, Any] = {"from": str(origin), "to": str(target), "records": progress.records}
+    seconds = max(progress.elapsed_s, 1e-9)
+    result |= {"duration_s": round(seconds, 3), "records_per_second": round(progress.records / seconds)}
+    if counted is not None:
+        result |= counted.result()
+    it.output.item(result)
+    if not progress.records and origin.topic is not None and not stop.is_set():
+        name = resume_group or _default_group(target)
+        say(f"Nothing to copy: group {name} has reached the end. To copy all of it again, forget the group:")
+        say(f"  mqbridge --url {origin.url if '@' not in origin.url else 'URL'} group delete {name} --yes")
+    if stop.is_set():
+        say("interrupted; the same command goes on from here")
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _run(
+    source: Source, sink: Sink, progress: Progress, counted: Digest | None, stop: Stop, limit: int | None
+) -> None:
+    complete = False
+    try:
+        loop.copy(source, sink, progress, counted)
+        complete = not stop.is_set() and (limit is None or progress.records < limit)
+    finally:
+        # The target first: what it still has in flight is confirmed before the source is told that this is the end.
+        try:
+            sink.close(complete=complete)
+        finally:
+            source.close(complete=complete)
+
+
+class Buses:
+    """The connections of one copy: one for each URL."""
+
+    def __init__(self, it: Front, stack: ExitStack) -> None:
+        self._it, self._stack = it, stack
+        self._open: dict[str, mq.Bus] = {}
+
+    def at(self, place: Place, *, creates: bool = False) -> mq.Bus:
+        bus = self._open.get(place.url)
+        if bus is None:
+            bus = self._open[place.url] = self._stack.enter_context(self._it.bus(place.url, creates=creates))
+        return bus
+
+
+def _default_group(target: Place) -> str:
+    return f"mqbridge-copy-{target.digest}"
+
+
+def _source(
+    buses: Buses,
+    origin: Place,
+    target: Place,
+    stop: Stop,
+    resume_group: str | None,
+    form: TextForm | None,
+    *,
+    follow: bool,
+    limit: int | None,
+    batch: int,
+) -> Source:
+    if origin.path is not None:
+        sidecar = Sidecar(origin.path, target.digest)
+        return FileSource(
+            origin.path, origin.form(form), sidecar, stop, limit=limit, batch_bytes=batch * LINE_BYTES
+        )
+    bus = buses.at(origin)
+    if isinstance(origin.destination, mq.Queue):
+        return ReaderSource(
+            QueueReader(bus, origin.destination, stop, follow=follow, limit=limit, batch=batch, prefetch=4 * batch)
+        )
+    topic = origin.topic
+    if topic is None:
+        raise click.UsageError(f"{origin.destination} only routes, it holds nothing to read; name a queue bound to it")
+    name = resume_group or _default_group(target)
+    reader = GroupReader(bus, topic, name, EARLIEST, stop, follow=follow, limit=limit, batch=batch)
+    if reader.resumed:
+        say(f"going on where group {name} is")
+    return ReaderSource(reader)
+
+
+def _sink(
+    buses: Buses, target: Place, origin: Place, form: TextForm | None, routing_key: str, *, same_partition: bool
+) -> Sink:
+    if target.path is not None:
+        return FileSink(target.path, target.form(form), Sidecar(target.path, origin.digest))
+    assert target.destination is not None
+    return BusSink(
+        buses.at(target),
+        target.destination,
+        routing_key=routing_key,
+        same_partition=same_partition and target.topic is not None,
+    )
+
+
+def _target(buses: Buses, origin: Place, target: Place, create: bool, partitions: int | None) -> Place:
+    """The target, made if it is missing and that was asked for; `NotFound` before anything is read if it is missing."""
+    if target.destination is None:
+        return target
+    bus = buses.at(target, creates=create)
+    if not create or bus.admin.plan(target.destination)[-1].action != "create":
+        bus.admin.describe(target.destination)
+        return target
+    specified = _like(buses, origin, target.destination, partitions)
+    bus.admin.ensure(specified)
+    say(f"created {specified}" + (f", partitions: {specified.partitions}" if isinstance(specified, mq.Topic) else ""))
+    return target
+
+
+def _like(
+    buses: Buses, origin: Place, wanted: mq.Topic[Any] | mq.Queue[Any] | mq.Exchange, partitions: int | None
+) -> mq.Topic[Any] | mq.Queue[Any]:
+    """A specification for the target: that of the source where both are of one kind."""
+    known: Any = None
+    if origin.destination is not None and origin.destination.kind == wanted.kind:
+        known = cast(Any, buses.at(origin).admin.describe(origin.destination))
+    if isinstance(wanted, mq.Topic):
+        if known is None:
+            return mq.Topic(wanted.name, partitions=partitions or 1)
+        found = known.topic
+        count = partitions or len(known.partitions)
+        return mq.Topic(wanted.name, partitions=count, retention=found.retention, cleanup=found.cleanup)
+    if isinstance(wanted, mq.Queue):
+        if known is None:
+            return mq.Queue(wanted.name)
+        said = {name: getattr(known.queue, name) for name in mq.Queue.fields if name not in ("codec", "dead_letter")}
+        return mq.Queue(wanted.name, dead_letter=known.queue.dead_letter is not None, **said)
+    raise click.UsageError(
+        f"{wanted} would route nowhere without bindings; make it with `exchange create` and `exchange bind`"
+    )
+
+
+# --- digest
+
+
+@click.command(cls=Command, short_help="Compare: digests over all records of a topic or a file.")
+@click.argument("place", nargs=-1, required=True, metavar="URL DEST")
+@click.option("--unique", is_flag=True, help="Also how many different records there are; 100 bytes of memory each.")
+@FIELDS_OPTION
+@FORMAT
+def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: TextForm | None) -> None:
+    """Digests over all records of a topic or a file, the same in any order; nothing is consumed.
+
+    \b
+    sha256_values   over the values alone: also compares with a text file
+    sha256_records  over --fields of each record
+
+    Each is the sum, modulo 2**256, of the SHA-256 of each record in canonical form: for each field in the order
+    value, key, headers, timestamp_ms, message_id a "-" for null, else length:bytes (numbers as N;, headers with their
+    count first). A copy may hold duplicates after a kill; --unique counts them.
+    """
+    it = front()
+    (where,) = parse(place, it.url, ("a place",))
+    counted = Digest(fields, distinct=unique)
+    with stopping() as stop, _reading(it, where, stop, form) as source:
+        with Progress(source.total, source.unit) as progress:
+            for batch in source.batches():
+                for record in batch.records:
+                    counted.add(record)
+                moved = source.settle(batch) if where.is_file else len(batch.records)
+                progress.step(len(batch.records), moved)
+        if stop.is_set():
+            say("interrupted: a digest over a part would say nothing")
+            raise click.exceptions.Exit(INTERRUPTED)
+    it.output.item({"place": str(where), **counted.result()})
+
+
+@contextmanager
+def _reading(it: Front, where: Place, stop: Stop, form: TextForm | None) -> Iterator[Source]:
+    if where.path is not None:
+        source: Source = FileSource(where.path, where.form(form), None, stop, limit=None, batch_bytes=1 << 18)
+        yield source
+        source.close(complete=False)
+        return
+    if where.topic is None:
+        raise mq.Unsupported(
+            f"{where.destination} cannot be read without taking its messages. Nothing was read. Copy it with "
+            "--digest, or take the digest of a topic or a file.",
+            capability="browse",
+            instead="copy --digest",
+        )
+    with it.bus(where.url) as bus:
+        source = ReaderSource(TopicReader(bus, where.topic, EARLIEST, stop, batch=5_000))
+        try:
+            yield source
+        finally:
+            source.close(complete=True)
+
+

@@ -1,0 +1,268 @@
+"""Reading a source to its end, in batches: a topic without a group, a topic in a group, a queue.
+
+The rule: a reader hands out batches and settles only what it is told to; an empty batch says that nothing is there
+now, so that whoever reads can settle before it waits again. The end of a topic is its end as it was when reading
+began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import mqbridge as mq
+from mqbridge.cli.output import say
+
+if TYPE_CHECKING:
+    from mqbridge.cli.arguments import Moment
+    from mqbridge.cli.stopping import Stop
+
+Batch = list[mq.Delivery[bytes]]
+POLL_S = 0.2
+PATIENCE_S = 3.0
+"""How long a group may give us nothing before a person is told why we wait."""
+
+
+class Reader(Protocol):
+    """Where deliveries come from. `total` is how many there may be, if that is known."""
+
+    total: int | None
+
+    def batches(self) -> Iterator[Batch]: ...
+
+    def settle(self, batch: Sequence[mq.Delivery[bytes]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TopicReader:
+    """A topic, in no group: from a place to its end, or on and on."""
+
+    def __init__(
+        self,
+        bus: mq.Bus,
+        topic: mq.Topic[bytes],
+        start: Moment,
+        stop: Stop,
+        *,
+        partition: int | None = None,
+        follow: bool = False,
+        limit: int | None = None,
+        batch: int = 500,
+    ) -> None:
+        self._bus, self._topic, self._stop = bus, topic, stop
+        self._follow, self._left, self._batch = follow, limit, batch
+        self._partition = partition
+        known = bus.admin.offsets(topic)
+        if partition is not None and partition not in known:
+            raise mq.NotFound(f"{topic} has {len(known)} partitions, and no partition {partition}. Nothing was read.")
+        # Partitions that At() does not name begin, and end, at their start: so only the chosen one has anything to
+        # read.
+        end = mq.NOW if partition is None else mq.At({partition: known[partition].end})
+        self._replay = bus.replay(topic, start.position(lambda: known, partition), end)
+        self.total: int | None = sum(high - low for low, high in self._replay.ranges.values())
+        if follow:
+            self.total = None
+
+    def batches(self) -> Iterator[Batch]:
+        while not self._stop.is_set():
+            size = self._batch if self._left is None else min(self._batch, self._left)
+            got = self._replay.poll(max_messages=size, timeout=POLL_S)
+            if got:
+                yield got
+                if self._left is not None:
+                    self._left -= len(got)
+                    if not self._left:
+                        return
+            elif self._replay.done:
+                if not self._follow:
+                    return
+                yield []
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Read on behind the end of the last range; none is empty for long, for this waits until there is more."""
+        reached = {p: high for p, (_, high) in self._replay.ranges.items()}
+        self._replay.close()
+        pause_s = 0.05
+        while not self._stop.is_set():
+            known = self._bus.admin.offsets(self._topic)
+            chosen = known if self._partition is None else {self._partition: known[self._partition]}
+            if any(item.end > reached.get(p, item.start) for p, item in chosen.items()):
+                end = mq.NOW if self._partition is None else mq.At({p: item.end for p, item in chosen.items()})
+                self._replay = self._bus.replay(self._topic, mq.At(reached), end)
+                return
+            time.sleep(pause_s)  # a replay is bounded, and no engine announces the next record to somebody in no group
+            pause_s = min(0.4, pause_s * 1.5)
+
+    def settle(self, batch: Sequence[mq.Delivery[bytes]]) -> None:
+        """Nothing is settled by a replay."""
+
+    def close(self) -> None:
+        self._replay.close()
+
+
+class GroupReader:
+    """A topic in a group: from where the group is to the end as it was at the start, or on and on.
+
+    It is at the end when the group is, on all partitions: another member may have some of them, and a member that was
+    killed keeps its own until its session expires.
+    """
+
+    def __init__(
+        self,
+        bus: mq.Bus,
+        topic: mq.Topic[bytes],
+        group: str,
+        start: Moment,
+        stop: Stop,
+        *,
+        follow: bool = False,
+        limit: int | None = None,
+        batch: int = 500,
+    ) -> None:
+        self._topic, self._group, self._stop, self._left, self._batch = topic, group, stop, limit, batch
+        offsets = bus.admin.offsets(topic)
+        self._ends: Mapping[int, int] | None = None if follow else {p: item.last_stable for p, item in offsets.items()}
+        self._open: set[int] = set(offsets)
+        self._bus = bus
+        known = _committed(bus, group, topic)
+        self.resumed = bool(known)
+        self.total: int | None = None
+        if not follow:
+            self.total = sum(max(0, item.end - known.get(p, item.start)) for p, item in offsets.items())
+        self.lost = 0
+        self._consumer: mq.TopicConsumer[bytes] = bus.consumer(
+            topic, group=group, start=start.position(lambda: offsets, None)
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        waited_since_s = time.monotonic()
+        told = False
+        while not self._stop.is_set():
+            size = self._batch if self._left is None else min(self._batch, self._left)
+            got = self._consumer.poll(max_messages=size, timeout=POLL_S)
+            within = self._within(got) if self._ends is not None else got
+            if within:
+                waited_since_s = time.monotonic()
+                yield within
+                if self._left is not None:
+                    self._left -= len(within)
+                    if not self._left:
+                        return
+                if self._ends is not None and not self._open:
+                    return
+            elif not got:
+                yield []
+                if self._at_end():
+                    return
+                if not told and self._ends is not None and time.monotonic() - waited_since_s > PATIENCE_S:
+                    told = True
+                    self._say_why()
+
+    def _within(self, got: Batch) -> Batch:
+        """Without what was written after reading began, which stays unsettled. Notes how far each partition is."""
+        assert self._ends is not None
+        within: Batch = []
+        for delivery in got:
+            partition, offset = delivery.partition, delivery.offset
+            assert partition is not None
+            assert offset is not None
+            end = self._ends.get(partition, 0)
+            if offset < end:
+                within.append(delivery)
+            if offset >= end - 1:
+                self._open.discard(partition)
+        return within
+
+    def _at_end(self) -> bool:
+        if self._ends is None:
+            return False
+        positions = {partition: offset for (_, partition), offset in self._consumer.next_offsets().items()}
+        self._close_reached(positions)
+        if self._open - set(positions):  # another member's
+            self._close_reached(_committed(self._bus, self._group, self._topic))
+        return not self._open
+
+    def _close_reached(self, positions: Mapping[int, int]) -> None:
+        assert self._ends is not None
+        for partition in list(self._open):
+            if positions.get(partition, -1) >= self._ends[partition]:
+                self._open.discard(partition)
+
+    def _say_why(self) -> None:
+        mine = {partition for _, partition in self._consumer.assignment()}
+        others = sorted(self._open - mine)
+        if others:
+            say(
+                f"waiting: partition {', '.join(map(str, others))} of {self._topic} belongs to another member of group "
+                f"{self._group} (mqbridge group describe {self._group}); one that was killed keeps it until its "
+                "session expires"
+            )
+
+    def settle(self, batch: Sequence[mq.Delivery[bytes]]) -> None:
+        for delivery in batch:
+            try:
+                delivery.ack()
+            except mq.LeaseLost:
+                self.lost += 1
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def _committed(bus: mq.Bus, group: str, topic: mq.Topic[Any]) -> dict[int, int]:
+    try:
+        found = bus.admin.describe_group(group)
+    except mq.NotFound:
+        return {}
+    return {partition: offset for (name, partition), offset in found.committed.items() if name == topic.name}
+
+
+class QueueReader:
+    """A queue, until nothing came for `idle_s`, or on and on. What is not settled goes back when it is closed."""
+
+    def __init__(
+        self,
+        bus: mq.Bus,
+        queue: mq.Queue[bytes],
+        stop: Stop,
+        *,
+        follow: bool = False,
+        idle_s: float = 1.0,
+        limit: int | None = None,
+        batch: int = 500,
+        prefetch: int = 500,
+    ) -> None:
+        self._stop, self._follow, self._idle_s, self._left, self._batch = stop, follow, idle_s, limit, batch
+        self.total = None if follow else bus.admin.depth(queue)
+        self._consumer: mq.QueueConsumer[bytes] = bus.consumer(
+            queue, prefetch=prefetch if limit is None else min(prefetch, limit)
+        )
+        self.lost = 0
+
+    def batches(self) -> Iterator[Batch]:
+        idle_since_s = time.monotonic()
+        while not self._stop.is_set():
+            size = self._batch if self._left is None else min(self._batch, self._left)
+            got = self._consumer.poll(max_messages=size, timeout=min(POLL_S, self._idle_s))
+            yield got
+            if got:
+                idle_since_s = time.monotonic()
+                if self._left is not None:
+                    self._left -= len(got)
+                    if not self._left:
+                        return
+            elif not self._follow and time.monotonic() - idle_since_s >= self._idle_s:
+                return
+
+    def settle(self, batch: Sequence[mq.Delivery[bytes]]) -> None:
+        for delivery in batch:
+            try:
+                delivery.ack()
+            except mq.LeaseLost:
+                self.lost += 1
+
+    def close(self) -> None:
+        self._consumer.close()

@@ -1,0 +1,52 @@
+"""The copy itself: read, write, await the confirmation, settle.
+
+The rule: batches are settled in the order they were read, each only when all of it is confirmed; so what is not settled
+when the process dies is copied again, and nothing is skipped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from mqbridge.cli.records import Digest
+from mqbridge.cli.transfer.progress import Progress
+from mqbridge.cli.transfer.sinks import Sink, Ticket
+from mqbridge.cli.transfer.sources import Batch, Source
+
+
+def copy(source: Source, sink: Sink, progress: Progress, digest: Digest | None) -> None:
+    """Until the source ends. The digest, too, is of what the target has confirmed."""
+    window: deque[tuple[Batch, Ticket]] = deque()
+    unconfirmed = 0
+
+    def settle_oldest() -> int:
+        batch, ticket = window.popleft()
+        try:
+            sink.confirm(ticket)
+        except BaseException:
+            # What comes behind must not be settled before this one is: a place in a file would move past it.
+            window.clear()
+            raise
+        moved = source.settle(batch)
+        if digest is not None:
+            for record in batch.records:
+                digest.add(record)
+        progress.step(len(batch.records), moved)
+        return len(batch.records)
+
+    try:
+        for batch in source.batches():
+            if batch.records:
+                window.append((batch, sink.write(batch.records)))
+                unconfirmed += len(batch.records)
+            # Nothing to read just now: settle all, rather than wait with confirmations in the hand.
+            allowed = sink.window if batch.records else 0
+            while window and unconfirmed > allowed:
+                unconfirmed -= settle_oldest()
+    except KeyboardInterrupt:
+        window.clear()  # the second signal: at once
+        raise
+    finally:
+        # Also when reading or writing failed: what was written before that is confirmed and settled all the same.
+        while window:
+            settle_oldest()

@@ -1,0 +1,215 @@
+"""Where a copy writes. The rule: `confirm` returns when what was written will survive, or raises; never in between."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import mqbridge as mq
+from mqbridge.cli import records
+from mqbridge.cli.output import say
+from mqbridge.cli.records import Record
+from mqbridge.cli.transfer.places import TextForm
+from mqbridge.cli.transfer.sidecar import Sidecar
+
+Ticket = Any
+READ_BACK_BYTES = 1 << 16
+
+
+class Sink(Protocol):
+    """`window` is how many records may be written and not confirmed."""
+
+    window: int
+
+    def write(self, batch: list[Record]) -> Ticket: ...
+
+    def confirm(self, ticket: Ticket) -> None: ...
+
+    def close(self, *, complete: bool) -> None: ...
+
+
+class SamePartition:
+    """A partitioner that keeps what was in one partition in one partition: number N goes to N modulo the target's
+    count.
+
+    The partitions of the target being as many, it is a mirror. Called by `send` on the thread that sends, so the
+    record at hand is known.
+    """
+
+    def __init__(self) -> None:
+        self.partition = 0
+        self._thread = threading.get_ident()
+
+    def __call__(self, _topic: str, _key: bytes | None, _value: bytes | None, partitions: int) -> int:
+        if threading.get_ident() != self._thread:
+            raise mq.ConcurrentUse("this engine partitions on a thread of its own; copy with --partition-by key")
+        return self.partition % partitions
+
+
+class BusSink:
+    """A topic, a queue or an exchange."""
+
+    window = 20_000
+
+    def __init__(
+        self,
+        bus: mq.Bus,
+        destination: mq.Topic[bytes] | mq.Queue[bytes] | mq.Exchange,
+        *,
+        routing_key: str = "",
+        same_partition: bool = False,
+    ) -> None:
+        self._destination = destination
+        self._routing_key = routing_key
+        self._is_exchange = isinstance(destination, mq.Exchange)
+        self._same = SamePartition() if same_partition else None
+        self._producer = bus.producer(partitioner=self._same or "by_key")
+
+    def write(self, batch: list[Record]) -> Ticket:
+        send, destination, same, is_exchange = self._producer.send, self._destination, self._same, self._is_exchange
+        receipts: list[mq.Receipt] = []
+        for record in batch:
+            if same is not None:
+                same.partition = record.partition or 0
+            receipts.append(
+                send(
+                    destination,
+                    record.value,
+                    key=record.key,
+                    headers=record.headers or None,
+                    routing_key=(record.routing_key or self._routing_key) if is_exchange else "",
+                    timestamp=record.timestamp,
+                    message_id=record.message_id,
+                )
+            )
+        return receipts
+
+    def confirm(self, ticket: Ticket) -> None:
+        errors = [error for receipt in ticket if (error := receipt.exception()) is not None]
+        if errors:
+            outcomes: dict[str, int] = {}
+            for error in errors:
+                outcomes[error.outcome] = outcomes.get(error.outcome, 0) + 1
+            told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcomes.items())
+            raise mq.SendFailed(
+                f"{len(errors)} of {len(ticket)} messages failed at {self._destination} ({told}); the first: "
+                f"{type(errors[0]).__name__}: {errors[0]}",
+                outcome="unknown" if "unknown" in outcomes else "not_applied",
+                count=len(errors),
+                failures=tuple(errors[:20]),
+                outcomes=outcomes,
+            )
+
+    def close(self, *, complete: bool) -> None:
+        self._producer.close()
+
+
+class FileSink:
+    """A file that is appended to and synced before the source is settled.
+
+    Until the copy is complete a `Sidecar` lies beside it. It tells a copy that was killed from somebody else's file:
+    only in the former is a torn last line cut off, which was never settled and comes again.
+    """
+
+    window = 50_000
+
+    def __init__(self, path: Path, form: TextForm, sidecar: Sidecar) -> None:
+        self._path = path
+        self._form: TextForm = form
+        self._sidecar = sidecar
+        self._synced = 0
+        self.dropped = 0
+        """Records of which a text file cannot keep the key or the headers."""
+        new = not path.exists()
+        self._number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            self._take(new)
+        except BaseException:
+            os.close(self._number)
+            raise
+
+    def _take(self, new: bool) -> None:
+        try:
+            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise mq.Rejected(f"another process is writing {self._path}. Nothing was copied; let it end.") from None
+        size = os.fstat(self._number).st_size
+        whole = self._whole_lines(size)
+        if whole < size:
+            if self._sidecar.read() is None:
+                raise mq.Mismatch(
+                    f"{self._path} does not end with a line break, and no unfinished copy wrote it. Nothing was "
+                    "copied; end its last line, or name another file.",
+                    differences=(("size", whole, size),),
+                )
+            say(f"cutting off a torn last line of {size - whole} bytes; it comes again")
+            os.ftruncate(self._number, whole)
+            os.fsync(self._number)
+        self._written = self._synced = whole
+        self._sidecar.write(form=self._form)
+        if new:
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        if whole:
+            say(f"{self._path} holds {whole} bytes; appending")
+
+    def _whole_lines(self, size: int) -> int:
+        """Where the last whole line ends."""
+        end = size
+        while end > 0:
+            begin = max(0, end - READ_BACK_BYTES)
+            found = os.pread(self._number, end - begin, begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+        return 0
+
+    def write(self, batch: list[Record]) -> Ticket:
+        if self._form == "jsonl":
+            line = records.to_line
+            data = b"".join([line(record) for record in batch])
+        else:
+            data = b"".join(self._as_text(batch))
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._number, view) :]
+        self._written += len(data)
+        return self._written
+
+    def _as_text(self, batch: list[Record]) -> list[bytes]:
+        parts: list[bytes] = []
+        for record in batch:
+            value = record.value
+            if value is None or b"\n" in value:
+                what = "a null value" if value is None else "a value with a line break in it"
+                raise mq.CodecError(
+                    f"{what} cannot be a line of text. This batch was not written, and nothing of it settled; copy "
+                    "to a .jsonl file (or --format jsonl), which keeps everything."
+                )
+            if record.key is not None or record.headers:
+                self.dropped += 1
+            parts.append(value)
+            parts.append(b"\n")
+        return parts
+
+    def confirm(self, ticket: Ticket) -> None:
+        if ticket > self._synced:
+            written = self._written
+            os.fsync(self._number)
+            self._synced = written
+
+    def close(self, *, complete: bool) -> None:
+        try:
+            os.fsync(self._number)
+        finally:
+            os.close(self._number)
+        if complete:
+            self._sidecar.remove()
+        if self.dropped:
+            say(f"{self.dropped} records had a key or headers, which a text file does not keep; a .jsonl file does")

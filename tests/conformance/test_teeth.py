@@ -1,0 +1,42 @@
+"""Every scenario can fail: on an engine with one promise broken it does, and by the check that is there for it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mqbridge_conformance.results import Verdict
+from mqbridge_conformance.runner import run_scenario
+from mqbridge_conformance.scenarios import ALL
+from mqbridge_conformance.targets import targets_for
+from tests.conformance.saboteurs import SABOTEURS, Saboteur
+
+PATIENCE_S = 1.5
+SESSION_PATIENCE_S = 3.0
+"""For those that wait until the session of a killed member is over."""
+SCENARIOS = {scenario.name: scenario for scenario in ALL}
+
+
+@pytest.mark.parametrize(
+    ("name", "sabotage", "where", "words"),
+    [pytest.param(name, how, where, words, id=f"{name}: {what}") for name, what, how, where, words in SABOTEURS],
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_broken_engine_fails(
+    name: str, sabotage: Saboteur, where: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict is FAIL, never UNKNOWN or green, and the reason names what is broken."""
+    (target,) = targets_for(where)
+    patience_s = SESSION_PATIENCE_S if "kills" in SCENARIOS[name].exercises else PATIENCE_S
+    with target:
+        sabotage(monkeypatch)
+        result, _ = run_scenario(SCENARIOS[name], target, patience_s=patience_s)
+        monkeypatch.undo()
+    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
+    assert re.search(words, result.reason, re.DOTALL), result.reason
+
+
+def test_every_scenario_is_shown_able_to_fail() -> None:
+    """A scenario without a saboteur is a claim without a proof."""
+    assert {name for name, *_ in SABOTEURS} == set(SCENARIOS)
