@@ -41,6 +41,9 @@ log = logging.getLogger("mqbridge.consumer")
 
 __all__ = ["QueueConsumer"]
 
+FULL_WINDOW_S = 0.005
+"""How long a poll with a full prefetch window waits before it looks again for marks that other threads made."""
+
 
 class _QueuePage(Page):
     """A page that remembers which marks the engine has been told."""
@@ -64,6 +67,7 @@ class QueueConsumer(BaseConsumer[T]):
     ) -> None:
         super().__init__(bus, ack, settle_interval_s)
         self.queue = queue
+        self._prefetch = prefetch
         pending: Pending[QueueDescription] = Pending()
         bus._connection.admin.describe_queue(queue, pending.complete)
         described = pending.wait(bus._operation_timeout_s, f"looking at {queue}", "not_applied")
@@ -126,8 +130,11 @@ class QueueConsumer(BaseConsumer[T]):
         return deliveries
 
     def _next_due_s(self) -> float | None:
-        # An idle poll settles what other threads have marked, so that a full prefetch window opens again.
-        return self._settle_interval_s if self._pages else None
+        """An idle poll settles what other threads have marked; soon, if that is what a full prefetch window waits for."""
+        if not self._pages:
+            return None
+        out = sum(page.told.count(0) for page in self._pages)
+        return FULL_WINDOW_S if out >= self._prefetch else self._settle_interval_s
 
     def _lose(self, reason: str) -> None:
         with self._settling:
