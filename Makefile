@@ -18,7 +18,7 @@ lint: venv
 	.venv/bin/python tools/check_tree.py
 
 bench: venv
-	@.venv/bin/python -m mqbridge bench $(ARGS)
+	@.venv/bin/python benchmarks/run.py $(ARGS)
 
 conformance: venv
 	@.venv/bin/python -m mqbridge conformance $(ARGS)

@@ -38,6 +38,9 @@ class _Bytes:
     def decode(self, data: builtins.bytes, /) -> builtins.bytes:
         return data
 
+    def __reduce__(self) -> str:
+        return "bytes"  # this very object: in another process too, it is known by identity
+
 
 class _Text:
     """Values are `str`, as UTF-8."""
@@ -51,6 +54,9 @@ class _Text:
 
     def decode(self, data: builtins.bytes, /) -> str:
         return data.decode()
+
+    def __reduce__(self) -> str:
+        return "text"
 
 
 class _Json:
@@ -67,6 +73,9 @@ class _Json:
 
     def decode(self, data: builtins.bytes, /) -> Any:
         return _json.loads(data)
+
+    def __reduce__(self) -> str:
+        return "json"
 
 
 bytes: Codec[builtins.bytes] = _Bytes()

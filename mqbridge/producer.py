@@ -11,6 +11,7 @@ import datetime as _dt
 import itertools
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = ["Producer"]
+
+RESEAL_S = 0.02
 
 
 class _Route:
@@ -180,7 +183,7 @@ class Producer:
             and route.bare
         ):
             if not route.is_topic:
-                message_id = f"{self._nonce}-{next(self._ids):x}"
+                message_id = f"{self._nonce}-{next(self._ids)}"
             sequence = route.append(raw, key, None, None, message_id, None)
             if sequence == FULL:
                 sequence = self._append_when_room(route, (raw, key, None, None, message_id, None), self._max_block_s)
@@ -297,7 +300,7 @@ class Producer:
         if message_id is not None and not isinstance(message_id, str):
             raise InvalidSpec(f"message_id must be str, not {type(message_id).__name__}", field="message_id")
         if message_id is None and not route.is_topic:
-            message_id = f"{self._nonce}-{next(self._ids):x}"
+            message_id = f"{self._nonce}-{next(self._ids)}"
         extras = self._extras(route, routing_key, expires_in_s, priority, delay_s)
         return raw, key, pairs, timestamp_ms, message_id, extras
 
@@ -440,7 +443,12 @@ class Producer:
             target = route.channel.appended
             route.channel.seal()
             log = route.log
-            if not log.turnstile.wait_for(lambda log=log, target=target: log.settled_below(target), deadline.left_s()):  # type: ignore[misc]
+            ended = partial(log.settled_below, target)
+            while not log.turnstile.wait_for(ended, deadline.left_s(RESEAL_S)):
+                if not deadline.passed():
+                    # Another thread may have drawn a lower number and come into the buffer after the seal.
+                    route.channel.seal()
+                    continue
                 raise OperationTimeout(
                     f"flush() saw no end of the sends to {route.destination} within {timeout:g} s. They go on; their "
                     "outcome is not known yet.",

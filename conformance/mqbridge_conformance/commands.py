@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mqbridge import Capability
 from mqbridge_conformance import matrix
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, run
@@ -34,7 +35,6 @@ def list_scenarios() -> None:
 @click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
 @click.option("--json", "shape", flag_value="json", help="Every run with its evidence, as JSON.")
 @click.option("--markdown", "shape", flag_value="markdown", help="The matrix as Markdown.")
-@click.option("--capabilities", "shape", flag_value="capabilities", help="Capability by engine, as Markdown.")
 def run_command(
     target: tuple[str, ...], names: tuple[str, ...], repeat: int, patience: float, shape: str | None
 ) -> None:
@@ -44,13 +44,22 @@ def run_command(
     which is the default. The exit status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
     chosen = _chosen(names)
-    report = run(_targets(target or ("native",)), chosen, repeat=repeat, patience_s=patience, tell=_tell)
-    shown = {
-        "json": matrix.as_json,
-        "markdown": matrix.as_markdown,
-        "capabilities": matrix.capability_table,
-    }.get(shape or "", matrix.as_text)
+    report = run(_targets(target), chosen, repeat=repeat, patience_s=patience, tell=_tell)
+    shown = {"json": matrix.as_json, "markdown": matrix.as_markdown}.get(shape or "", matrix.as_text)
     click.echo(shown(report))
+    _end(report)
+
+
+@conformance.command("table")
+@click.argument("target", nargs=-1, metavar="[TARGET]...")
+@click.option("--slice", "only", is_flag=True, help="Only the rows that the top of a README has room for.")
+def table_command(target: tuple[str, ...], only: bool) -> None:
+    """Run all scenarios on each TARGET, as `run` does, and show capability by engine as Markdown.
+
+    What is claimed comes from the engine, what is shown from this run. The exit status is that of `run`.
+    """
+    report = run(_targets(target), ALL, tell=_tell)
+    click.echo(matrix.capability_table(report, matrix.SLICE if only else tuple(Capability)))
     _end(report)
 
 
@@ -66,7 +75,7 @@ def _chosen(names: tuple[str, ...]) -> list[Scenario]:
 
 def _targets(texts: tuple[str, ...]) -> list[Target]:
     try:
-        return [target for text in texts for target in targets_for(text)]
+        return [target for text in texts or ("native",) for target in targets_for(text)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
 

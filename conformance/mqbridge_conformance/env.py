@@ -87,8 +87,10 @@ class Env:
         """A worker program as another party, stopped at the end."""
         party = self.target.spawn(program, **args)
         self._parties.append(party)
-        self.count(f"{party.kind}s")
-        if party.kind != "process":
+        if party.kind == "process":
+            self.count("processes")
+        else:
+            self.count("threads")
             self.evidence.note("there is no second process in memory: other parties are threads with own connections")
         return party
 

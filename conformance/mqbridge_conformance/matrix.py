@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from mqbridge import Capability, Level, Support
 from mqbridge_conformance.results import Report, ScenarioResult, Verdict, worst
 
-__all__ = ["as_json", "as_markdown", "as_text", "capability_table", "summary"]
+__all__ = ["SLICE", "as_json", "as_markdown", "as_text", "capability_table", "summary"]
 
 _LEVELS = {Level.DIRECT: "direct", Level.EMULATED: "emulated", Level.UNSUPPORTED: "refused"}
 
@@ -98,14 +99,32 @@ def as_json(report: Report) -> str:
     return json.dumps({"green": report.green, "results": runs, "claims": claims}, indent=2)
 
 
-def capability_table(report: Report) -> str:
+SLICE: Final = (
+    Capability.ORDER_PER_KEY,
+    Capability.GROUPS,
+    Capability.REPLAY_BY_OFFSET,
+    Capability.WORK_SHARING,
+    Capability.RELEASE_UNCOUNTED,
+    Capability.MAX_ATTEMPTS,
+    Capability.DEAD_LETTER,
+    Capability.PREFETCH,
+    Capability.SEVERAL_PROCESSES,
+    Capability.TOPIC_DEAD_LETTER,
+    Capability.TRANSACTIONS,
+    Capability.COMPACTION,
+    Capability.TLS,
+)
+"""A dozen rows of every kind, for the top of a README."""
+
+
+def capability_table(report: Report, capabilities: Sequence[Capability] = tuple(Capability)) -> str:
     """Capability by engine, in Markdown: what is claimed, and the verdict of the scenarios that speak for it.
 
     A claim without a scenario says so; a refusal is spoken for by the scenario that asks for every refused capability.
     """
     engines = list(report.claims)
     lines = [_line(["capability", *engines]), _line(["---"] * (len(engines) + 1))]
-    for capability in Capability:
+    for capability in capabilities:
         lines.append(_line([capability.value, *(_claim(report, engine, capability) for engine in engines)]))
     return "\n".join([*lines, ""])
 
@@ -113,8 +132,11 @@ def capability_table(report: Report) -> str:
 def _claim(report: Report, engine: str, capability: Capability) -> str:
     support = report.claims[engine][capability]
     level = "later" if support.later else _LEVELS[support.level]
-    said = f" ({support.conditions})" if support.conditions else ""
-    return f"{level}{said}: {_proof(report, engine, capability, support)}"
+    said = [f"costs: {support.cost}"] if support.cost else []
+    said += [support.conditions] if support.conditions else []
+    said += [f"instead: {support.instead}"] if support.instead else []
+    words = f" ({'; '.join(said)})" if said else ""
+    return f"{level}{words}: {_proof(report, engine, capability, support)}"
 
 
 def _proof(report: Report, engine: str, capability: Capability, support: Support) -> str:

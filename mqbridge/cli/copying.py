@@ -53,7 +53,7 @@ FIELDS_OPTION = click.option(
 @click.option("--partition-by", type=click.Choice(["source", "key"]), help="Default: source, where records have one.")
 @click.option("--routing-key", default="", help="To an exchange: for records that bring none.")
 @click.option("--digest", "wants_digest", is_flag=True, help="Also digests over what was copied; see `digest`.")
-@click.option("--unique", is_flag=True, help="Also how many different records there were.")
+@click.option("--unique", is_flag=True, help="Also how many different values and records there were.")
 @FIELDS_OPTION
 @FORMAT
 def copy(
@@ -240,7 +240,7 @@ def _like(
 
 @click.command(cls=Command, short_help="Compare: digests over all records of a topic or a file.")
 @click.argument("place", nargs=-1, required=True, metavar="URL DEST")
-@click.option("--unique", is_flag=True, help="Also how many different records there are; 100 bytes of memory each.")
+@click.option("--unique", is_flag=True, help="Also how many different values and records there are.")
 @FIELDS_OPTION
 @FORMAT
 def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: TextForm | None) -> None:
@@ -252,7 +252,8 @@ def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: 
 
     Each is the sum, modulo 2**256, of the SHA-256 of each record in canonical form: for each field in the order
     value, key, headers, timestamp_ms, message_id a "-" for null, else length:bytes (numbers as N;, headers with their
-    count first). A copy may hold duplicates after a kill; --unique counts them.
+    count first). A copy may hold duplicates after a kill: --unique tells (with 150 bytes of memory a
+    record).
     """
     it = front()
     (where,) = parse(place, it.url, ("a place",))

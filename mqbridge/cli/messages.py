@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 WINDOW = 10_000
 """Sends whose end is not looked at yet."""
 SHOWN = 5
+QUEUE_BATCH = 100
+"""Messages of a queue that are printed and acked together."""
 SOURCE = DestinationType("topic", "queue")
 EARLIEST = Moment("earliest", "earliest")
 _HEADING = f"{'time':<24} {'place':>14}  {'key':<20} value\n".encode()
@@ -265,7 +267,7 @@ def consume(
 
     A topic is read to its end as it is now, disturbing nobody; with --group it is consumed, and what was printed is
     committed. A queue is consumed until nothing comes for --idle; a message is acked when it has been printed and
-    flushed.
+    flushed: for a reader that stops early say --max rather than `| head`.
 
     Default output is the values, a line each: raw bytes in a pipe, control characters made visible on a terminal.
     --output jsonl has everything, and `produce --json` takes it back byte for byte. --from takes earliest, latest, an
@@ -278,7 +280,7 @@ def consume(
         reader: Reader
         if isinstance(source, mq.Queue):
             _only_for_topics(start=start, group=group, partition=partition)
-            reader = QueueReader(bus, source, stop, follow=follow, idle_s=idle, limit=limit)
+            reader = QueueReader(bus, source, stop, follow=follow, idle_s=idle, limit=limit, batch=QUEUE_BATCH)
         elif group is not None:
             if partition is not None:
                 raise click.UsageError("a group shares all partitions; --partition goes without --group")

@@ -196,7 +196,8 @@ def dead_letters(name: Queue, limit: int) -> None:
 def redrive(name: Queue, tokens: tuple[int, ...], limit: int, yes: bool) -> None:
     """Put dead letters back into queue NAME. A dry run without --yes.
 
-    Their attempts are counted anew. Each is written back before it leaves the dead letters: a crash in between may duplicate one, never lose one.
+    Their attempts are counted anew. Each is written back before it leaves the dead letters: a crash in between may
+    duplicate one, never lose one.
     """
     with front().bus() as bus:
         if yes:

@@ -17,6 +17,8 @@ from mqbridge.cli.output import say
 if TYPE_CHECKING:
     from mqbridge.cli.arguments import Moment
     from mqbridge.cli.stopping import Stop
+    from mqbridge.positions import Position
+    from mqbridge.spi import PartitionOffsets
 
 Batch = list[mq.Delivery[bytes]]
 POLL_S = 0.2
@@ -57,9 +59,7 @@ class TopicReader:
         known = bus.admin.offsets(topic)
         if partition is not None and partition not in known:
             raise mq.NotFound(f"{topic} has {len(known)} partitions, and no partition {partition}. Nothing was read.")
-        # Partitions that At() does not name begin, and end, at their start: so only the chosen one has anything to
-        # read.
-        end = mq.NOW if partition is None else mq.At({partition: known[partition].end})
+        end = _end(known, partition)
         self._replay = bus.replay(topic, start.position(lambda: known, partition), end)
         self.total: int | None = sum(high - low for low, high in self._replay.ranges.values())
         if follow:
@@ -90,7 +90,7 @@ class TopicReader:
             known = self._bus.admin.offsets(self._topic)
             chosen = known if self._partition is None else {self._partition: known[self._partition]}
             if any(item.end > reached.get(p, item.start) for p, item in chosen.items()):
-                end = mq.NOW if self._partition is None else mq.At({p: item.end for p, item in chosen.items()})
+                end = _end(known, self._partition)
                 self._replay = self._bus.replay(self._topic, mq.At(reached), end)
                 return
             time.sleep(pause_s)  # a replay is bounded, and no engine announces the next record to somebody in no group
@@ -101,6 +101,13 @@ class TopicReader:
 
     def close(self) -> None:
         self._replay.close()
+
+
+def _end(known: Mapping[int, PartitionOffsets], partition: int | None) -> Position:
+    """The end as it is now; of all but the chosen partition their start, so that there is nothing to read in them."""
+    if partition is None:
+        return mq.NOW
+    return mq.At({p: item.end if p == partition else item.start for p, item in known.items()})
 
 
 class GroupReader:

@@ -23,7 +23,10 @@ def serve(folder: str | None) -> None:
     Without it, whichever program opens a folder first hosts it, and another takes over when that one ends. While
     another process hosts, this one stands by.
     """
-    url = front().need_url() if folder is None else folder if folder.startswith("native:") else f"native:{folder}"
+    if folder is None:
+        url = front().need_url()
+    else:
+        url = folder if folder.startswith("native:") or "://" in folder else f"native:{folder}"
     stop = threading.Event()
 
     def end(number: int, _frame: object) -> None:

@@ -143,7 +143,7 @@ class Crew:
                 facts = f" ({standing()})" if standing is not None else ""
                 raise mq.OperationTimeout(
                     f"{what} within {timeout_s:g} s{facts}. The run was ended; try again with less load on the "
-                    "machine, or with --keep to look at what there is."
+                    f"machine, or with --keep to look at what there is.{self._written()}"
                 )
             with self._changed:
                 self._changed.wait(min(left_s, LOOK_S))
@@ -181,7 +181,7 @@ class Crew:
                 )
 
     def _written(self) -> str:
-        """What workers wrote on their standard error, if anything: a handler that always fails explains itself there."""
+        """What workers wrote on standard error, if anything: a handler that always fails explains itself there."""
         tails = {member.name: _tail(member.errors, 300) for member in self.members if member.errors.stat().st_size}
         return "".join(f" {name} wrote: {tail}." for name, tail in tails.items())
 

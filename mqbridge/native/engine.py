@@ -116,9 +116,8 @@ class NativeConnection:
         self._orphans: deque[Note] = deque(maxlen=MAX_ORPHAN_NOTES)
         self._backlogs = Linger(0.02)
         stepped = as_stepped(self.clock)
-        if stepped is not None:
-            # Before the broker ticks at the new time, those that live in this process say that they do.
-            stepped.subscribe(self._heartbeat)
+        # Before the broker ticks at the new time, those that live in this process say that they do.
+        self._unsubscribe = None if stepped is None else stepped.subscribe(self._heartbeat)
         self.session = Session.open(
             target,
             self.clock,
@@ -169,6 +168,8 @@ class NativeConnection:
         self.closed = True
         if self._heart is not None:
             self._heart.close()
+        if callable(self._unsubscribe):
+            self._unsubscribe()
         self._backlogs.close()
         for sender in list(self.senders):
             sender.close(lambda _result, _error: None)

@@ -26,7 +26,9 @@ def test_native(target: Target, scenario: Scenario) -> None:
     """The scenario holds, directly, and exercised what it is about."""
     result, _ = run_scenario(scenario, target)
     assert result.verdict is Verdict.PASS, f"{result.reason}; exercised: {dict(result.evidence)}"
+    others = {name for name in ("processes", "threads") if result.evidence.get(name)}
     if target.name == "native, memory":
-        assert result.evidence.get("processes", 0) == 0
-    elif "kills" in scenario.exercises:
-        assert not result.notes, "a killed process needs no excuse"
+        assert others <= {"threads"}
+    else:
+        assert others <= {"processes"}
+        assert "processes" in others or not {"kills", "parties_with_messages"} & set(scenario.exercises)

@@ -145,6 +145,15 @@ def test_a_member_that_lives_keeps_its_place_however_far_the_clock_moves() -> No
             assert consumer.assignment() == (("t", 0),)
 
 
+def test_a_closed_bus_lets_go_of_the_clock() -> None:
+    """A clock that outlives many buses does not call, or keep, those that are closed."""
+    clock = VirtualClock()
+    with embedded(clock) as bus:
+        bus.admin.ensure(mq.Queue("q"))
+        assert clock._subscribers
+    assert not clock._subscribers
+
+
 def test_wait_until_gives_what_was_found_and_names_what_was_not() -> None:
     """The true value is returned; at the deadline the error says what was waited for and what was seen last."""
     seen = iter([0, "", "there"])

@@ -86,7 +86,7 @@ class FileSource:
         try:
             self._file: BinaryIO = open(path, "rb")
         except FileNotFoundError:
-            raise mq.NotFound(f"there is no file {path}. Nothing was copied.") from None
+            raise mq.NotFound(f"there is no file {path}. Nothing was read.", next_command="copy --help") from None
         self._path = path
         self._end = path.stat().st_size
         self._place = 0
