@@ -130,7 +130,8 @@ class QueueConsumer(BaseConsumer[T]):
         return deliveries
 
     def _next_due_s(self) -> float | None:
-        """An idle poll settles what other threads have marked; soon, if that is what a full prefetch window waits for."""
+        """An idle poll settles what other threads have marked; soon, if that is what a full prefetch window waits
+        for."""
         if not self._pages:
             return None
         out = sum(page.told.count(0) for page in self._pages)

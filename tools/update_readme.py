@@ -30,7 +30,7 @@ def main() -> int:
         rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
         text = replace_between(text, name, "\n".join(rows) + "\n")
     README.write_text(text)
-    print("update_readme: the tables are those of this run")  # noqa: T201 - a command
+    print("update_readme: the tables are those of this run")
     return 0
 
 

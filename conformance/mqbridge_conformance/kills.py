@@ -1,6 +1,7 @@
 """SIGKILL at random moments under load, and what must be true afterwards.
 
-``python -m mqbridge_conformance.kills --kills 200`` starts producers, group workers, queue workers and a standing host on
+``python -m mqbridge_conformance.kills --kills 200`` starts producers, group workers, queue workers and a standing
+host on
 one folder, kills one of them after another (half of the time the one that hosts), starts a new one in its place, then
 drains and judges:
 
@@ -10,7 +11,8 @@ drains and judges:
 - the group handled every confirmed message, and its committed offsets reached the end;
 - while a partition is one worker's, its offsets rise.
 
-The rule: every program writes down what it knows before it goes on (one line, one write), and the judge reads only those
+The rule: every program writes down what it knows before it goes on (one line, one write), and the judge reads only
+those
 lines, and the topic through a fresh process. Standard library alone.
 """
 
@@ -89,7 +91,9 @@ def work_topic(url: str, diary: Diary, stop: mq.Stop) -> None:
     """A member of the group: write down, then ack."""
     with (
         mq.connect(url) as bus,
-        bus.consumer(TOPIC, group=GROUP, start=mq.EARLIEST, session_timeout_s=SESSION_S, drain_timeout_s=1.0) as consumer,
+        bus.consumer(
+            TOPIC, group=GROUP, start=mq.EARLIEST, session_timeout_s=SESSION_S, drain_timeout_s=1.0
+        ) as consumer,
     ):
         consumer.on_assigned(lambda partitions: diary.write(f="assigned", partitions=partitions))
         while not stop.is_set():
@@ -365,7 +369,8 @@ def _judge_handled(
             continue
         seen_topic[line["v"]] += 1
         if log.get((line["part"], line["off"])) != line["v"]:
-            report.violations.append(f"{line['who']} read {line['v']!r} at {line['part']}/{line['off']}: not what is there")
+            place = f"{line['part']}/{line['off']}"
+            report.violations.append(f"{line['who']} read {line['v']!r} at {place}: not what is there")
         lease = (line["who"], line["part"], line["lease"])
         if line["off"] <= highest.get(lease, -1):
             report.violations.append(f"{line['who']} read {line['part']}/{line['off']} after {highest[lease]}")

@@ -71,7 +71,8 @@ class QueueClient:
             self._say(
                 Fatal(
                     NotFound(
-                        f"{self._spec.queue} is gone ({reason}), and its messages with it; nothing more can be taken from "
+                        f"{self._spec.queue} is gone ({reason}), and its messages with it; nothing more can be "
+                        "taken from "
                         "it. Make it with admin.ensure() and consume anew.",
                         engine="native",
                     )

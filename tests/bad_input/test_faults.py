@@ -87,6 +87,7 @@ def test_a_host_that_stops_answering_leaves_the_outcome_unknown(tmp_path: Path) 
             producer = bus.producer()
             producer.send(ONE, b"before").result(10)
             host.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, host.pid, os.WSTOPPED | os.WNOWAIT)  # the signal is delivered in its own time
             receipt = producer.send(ONE, b"into the dark")
             with pytest.raises(mq.OperationTimeout) as waited:
                 receipt.result(0.2)

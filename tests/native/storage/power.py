@@ -30,13 +30,18 @@ class Power:
         self._content: dict[int, bytes] = {}
         self._entries: dict[int, dict[str, int]] = {}
         self._folders: set[int] = set()
+        # Files and folders are told apart by inode number, which the file system gives out again once nothing holds the
+        # inode: so each one met is held open until the end.
+        self._held: list[int] = []
         self.mark: Any = None
         self.cuts: list[tuple[Path, Any]] = []
         self._last: dict[str, bytes | None] | None = None
         for folder, _, files in os.walk(root):
+            self._held.append(os.open(folder, os.O_RDONLY))
             self._flushed_folder(Path(folder))
             for name in files:
                 path = Path(folder, name)
+                self._held.append(os.open(path, os.O_RDONLY))
                 self._content[path.stat().st_ino] = path.read_bytes()
 
     @contextmanager
@@ -49,10 +54,10 @@ class Power:
                 # The medium is modelled, so a real flush would only take time.
                 result: Any = None if name in _FLUSHES else real[name](*args, **kwargs)
                 if name == "open" and not known:
-                    inode = os.fstat(result).st_ino  # perhaps the number of a file or folder that is gone
-                    self._content[inode] = b""
-                    self._folders.discard(inode)
+                    self._held.append(os.dup(result))
+                    self._content[os.fstat(result).st_ino] = b""
                 elif name == "mkdir":
+                    self._held.append(real["open"](args[0], os.O_RDONLY))
                     self._flushed_folder(Path(args[0]))
                 elif name in _FLUSHES:
                     self._flushed(os.fstat(args[0]).st_ino)
@@ -73,6 +78,8 @@ class Power:
         finally:
             for name in real:
                 setattr(os, name, real[name])
+            while self._held:
+                os.close(self._held.pop())
 
     def _flushed(self, inode: int) -> None:
         for folder, _, files in os.walk(self._root):

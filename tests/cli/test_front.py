@@ -1,0 +1,157 @@
+"""The front: exit codes, errors as sentences, and commands of other packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import click
+import pytest
+
+import mqbridge as mq
+from mqbridge import __main__ as front_door
+from mqbridge.cli import errors, main
+from tests.cli.running import environment, invoke
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (mq.ConfigurationError("x"), 2),
+        (mq.InvalidSpec("x"), 2),
+        (mq.NotFound("x"), 3),
+        (mq.Mismatch("x"), 3),
+        (mq.Unreachable("x"), 4),
+        (mq.Denied("x"), 4),
+        (mq.Unsupported("x", capability="Y"), 5),
+        (mq.Rejected("x"), 1),
+        (mq.OperationTimeout("x"), 1),
+        (mq.CorruptLog("x", file="f", offset_bytes=1), 1),
+    ],
+)
+def test_exit_codes(error: mq.MqbridgeError, code: int) -> None:
+    """The documented code of each kind of error, and a command to try next for every one."""
+    assert errors.exit_code(error) == code
+    assert errors.next_step(error, "mqbridge", "mqbridge topic list").startswith("mqbridge")
+
+
+def test_no_url_is_a_clear_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is guessed: without --url and MQBRIDGE_URL a command says what to write."""
+    monkeypatch.delenv("MQBRIDGE_URL", raising=False)
+    result = invoke(None, "topic", "list")
+    assert result.exit_code == 2
+    assert "--url native:./data" in result.stderr
+
+
+def test_the_url_counts_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the noun, after the verb, or in MQBRIDGE_URL; what is typed wins."""
+    url = f"native:{tmp_path}/a"
+    assert invoke(url, "topic", "create", "t").exit_code == 0
+    monkeypatch.setenv("MQBRIDGE_URL", f"native:{tmp_path}/none")
+    assert json.loads(invoke(None, "topic", "list", "--url", url, "-o", "jsonl").stdout)["topic"] == "t"
+    monkeypatch.setenv("MQBRIDGE_URL", url)
+    assert json.loads(invoke(None, "-o", "jsonl", "topic", "list").stdout)["topic"] == "t"
+
+
+def test_looking_makes_no_folder(tmp_path: Path) -> None:
+    """A mistyped path is an error with code 3, not an empty broker that is left behind."""
+    result = invoke(f"native:{tmp_path}/typo", "topic", "list")
+    assert result.exit_code == 3
+    assert "topic create" in result.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_error_is_one_sentence_and_a_command(tmp_path: Path) -> None:
+    """No traceback: what happened, then what to try."""
+    url = f"native:{tmp_path}/a"
+    invoke(url, "topic", "create", "t")
+    result = invoke(url, "topic", "describe", "nope")
+    assert result.exit_code == 3
+    assert "Traceback" not in result.output
+    assert f"try:   mqbridge --url {url} topic list" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_password_is_never_repeated() -> None:
+    """Neither the error nor the command to try shows the password of the URL."""
+    result = invoke("nosuch://user:geheim@host/", "topic", "list")
+    assert result.exit_code == 2
+    assert "geheim" not in result.output
+
+
+def _points(**values: str) -> object:
+    found = [EntryPoint(name, value, main.COMMANDS) for name, value in values.items()]
+    return lambda group: found if group == main.COMMANDS else []
+
+
+@click.command("guest")
+def guest() -> None:
+    """Say hello."""
+    click.echo("hello")
+
+
+NO_COMMAND = 3
+
+
+def test_commands_of_other_packages_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is registered under mqbridge.commands is listed, and runs."""
+    monkeypatch.setattr(main, "entry_points", _points(guest=f"{__name__}:guest"))
+    assert "guest" in invoke(None, "--help").stdout
+    assert invoke(None, "guest").stdout == "hello\n"
+    assert "Say hello" in invoke(None, "guest", "--help").stdout
+
+
+@pytest.mark.parametrize("value", ["no_such_package.cli:x", f"{__name__}:missing", f"{__name__}:NO_COMMAND"])
+def test_a_broken_command_breaks_only_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    """It is said on stderr when that command is called, and nowhere else."""
+    monkeypatch.setattr(main, "entry_points", _points(broken=value))
+    listing = invoke(None, "--help")
+    assert listing.exit_code == 0
+    assert listing.stderr == ""
+    assert invoke(f"native:{tmp_path}/a", "topic", "create", "t").exit_code == 0
+    result = invoke(None, "broken", "--any", "thing")
+    assert result.exit_code == 1
+    assert "'broken'" in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_own_command_wins_over_a_foreign_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package cannot take over `topic`."""
+    monkeypatch.setattr(main, "entry_points", _points(topic=f"{__name__}:guest"))
+    assert "hello" not in invoke(None, "topic", "--help").stdout
+
+
+def test_without_click_the_front_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence and exit code 2; the version needs nothing."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(front_door, "find_spec", lambda name: None if name == "rich" else found(name))
+    assert front_door.main(["topic", "list"]) == 2
+    assert "pip install 'mqbridge[cli]'" in capsys.readouterr().err
+    assert front_door.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mqbridge {mq.__version__}\n"
+
+
+def test_the_front_returns_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """`main` is a function that returns: for the console script, and for programs."""
+    assert front_door.main(["topic", "--help"]) == 0
+    assert front_door.main(["topic", "nonsense"]) == 2
+    assert "Exit codes" not in capsys.readouterr().err
+
+
+def test_the_help_documents_exit_codes() -> None:
+    """Codes are a contract with scripts."""
+    help_text = invoke(None, "--help").stdout
+    for code in ("1 failed", "2 wrong usage", "3 not found", "4 unreachable", "5", "130 interrupted"):
+        assert code in " ".join(help_text.split())
+
+
+def test_importing_the_library_imports_no_click() -> None:
+    """Core and front door need the standard library alone until a command of the CLI is called."""
+    code = "import sys, mqbridge, mqbridge.__main__, mqbridge.serving; sys.exit(bool({'click', 'rich'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
