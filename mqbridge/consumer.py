@@ -7,8 +7,10 @@ dispatch.py.
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
+log = logging.getLogger("mqbridge.consumer")
 AckMode = Literal["explicit", "before", "auto"]
 
 def check_delay(delay_s: float) -> None:
@@ -44,6 +47,7 @@ def raise_first(errors: Sequence[MqbridgeError]) -> None:
         raise errors[0]
 
 
+MAX_LATE = 100
 WHOLE_BLOCKS = 1 << 30
 """As `max_messages`: take a block as it is, without cutting it."""
 LOOK_S = 0.05
@@ -66,6 +70,8 @@ class BaseConsumer(Generic[T]):
         self._pending: Iterator[Delivery[T]] = iter(self._held)
         self._closed = False
         self._fatal: MqbridgeError | None = None
+        # Settlements that came too late, for commit() to raise; the oldest give way where nobody asks.
+        self._late: deque[MqbridgeError] = deque(maxlen=MAX_LATE)
         self._settle_interval_s = settle_interval_s
         self._job: int | None = None
 
@@ -294,6 +300,12 @@ class BaseConsumer(Generic[T]):
             self.close()
         except MqbridgeError as failure:
             error.add_note(f"while closing the consumer: {type(failure).__name__}: {failure}")
+
+    def _forget_late(self) -> None:
+        """What came too late before `close`, and nobody asked commit() about: those messages are delivered again, which
+        at least once means, so it is no failure of closing. It is logged."""
+        while self._late:
+            log.warning("%s", self._late.popleft())
 
     def _finish(self) -> None:
         """The common end of `close`."""

@@ -23,7 +23,7 @@ from mqbridge.positions import to_ms
 from mqbridge.receipts import BITS, MASK, BatchReceipt, Chunk, Receipt, SendLog
 from mqbridge.spi import FULL, Channel, Extras, Partitioner, Sender, SenderSpec
 from mqbridge.topology import Destination, Exchange, Queue, Topic
-from mqbridge.waiting import Deadline, Pending, wait
+from mqbridge.waiting import Deadline, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -422,9 +422,12 @@ class Producer:
             bus = self._bus
             log = SendLog(destination, self._spec.delivery_timeout_s, bus._callbacks, bus._hooks, bus._guard)
             partitioner = self._partitioner if destination.kind == "topic" else None
-            pending: Pending[Channel] = Pending()
-            self._sender.channel(destination, partitioner, log, pending.complete)
-            channel = pending.wait(self._bus._operation_timeout_s, f"opening {destination}", "not_applied")
+            channel: Channel = wait(
+                partial(self._sender.channel, destination, partitioner, log),
+                bus._operation_timeout_s,
+                f"opening {destination}",
+                "not_applied",
+            )
             log.channel = channel
             route = self._resolve(destination, channel, log)
             self._routes[destination] = route

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +31,7 @@ from mqbridge.spi import (
     SettleVerb,
 )
 from mqbridge.topology import Queue
-from mqbridge.waiting import Deadline, Pending, Turnstile, wait
+from mqbridge.waiting import Deadline, Turnstile, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -68,9 +69,12 @@ class QueueConsumer(BaseConsumer[T]):
         super().__init__(bus, ack, settle_interval_s)
         self.queue = queue
         self._prefetch = prefetch
-        pending: Pending[QueueDescription] = Pending()
-        bus._connection.admin.describe_queue(queue, pending.complete)
-        described = pending.wait(bus._operation_timeout_s, f"looking at {queue}", "not_applied")
+        described: QueueDescription = wait(
+            partial(bus._connection.admin.describe_queue, queue),
+            bus._operation_timeout_s,
+            f"looking at {queue}",
+            "not_applied",
+        )
         self._dead_letters = described.queue.dead_letter is not None
         self._max_attempts = described.queue.max_attempts
         self._has_backoff = described.queue.retry_backoff is not None
@@ -81,7 +85,6 @@ class QueueConsumer(BaseConsumer[T]):
         self._turnstile = Turnstile()
         self._submitted = 0
         self._answered = 0
-        self._late: deque[MqbridgeError] = deque()
         self._subscription: QueueSubscription = bus._connection.subscribe_queue(
             QueueSubscriptionSpec(queue, prefetch, priority, before=ack == "before"), self._ready.set
         )
@@ -258,6 +261,7 @@ class QueueConsumer(BaseConsumer[T]):
         deadline = Deadline(timeout)
         try:
             self._return_unshown(list(self._pending))
+            self._forget_late()
             self.commit(timeout)
         finally:
             self._finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -12,7 +13,7 @@ from mqbridge.ledger import DONE, Page
 from mqbridge.messages import Delivery
 from mqbridge.spi import Start
 from mqbridge.topology import Topic
-from mqbridge.waiting import Deadline, Pending, Signal
+from mqbridge.waiting import Deadline, Signal, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -43,9 +44,12 @@ class Replay(Generic[T]):
         self._ready = Signal()
         self._codec = None if topic.codec.name == "bytes" else topic.codec
         self._source = bus._connection.replay(topic, self._ready.set)
-        pending: Pending[Mapping[int, tuple[int, int]]] = Pending()
-        self._source.bounds(start, end, pending.complete)
-        bounds = pending.wait(bus._operation_timeout_s, f"finding the range of {topic}", "not_applied")
+        bounds: Mapping[int, tuple[int, int]] = wait(
+            partial(self._source.bounds, start, end),
+            bus._operation_timeout_s,
+            f"finding the range of {topic}",
+            "not_applied",
+        )
         self.ranges: dict[int, tuple[int, int]] = {p: (low, max(low, high)) for p, (low, high) in bounds.items()}
         self._left = {p: high for p, (low, high) in self.ranges.items() if low < high}
         self._pending: Iterator[Delivery[T]] = iter(())

@@ -12,6 +12,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,13 +32,12 @@ from mqbridge.spi import (
     Lost,
     Reconnected,
     Revoking,
-    TopicDescription,
     TopicPartition,
     TopicSubscription,
     TopicSubscriptionSpec,
 )
 from mqbridge.topology import Topic
-from mqbridge.waiting import Deadline, Pending, Turnstile, now_s, wait
+from mqbridge.waiting import Deadline, Turnstile, now_s, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -93,7 +93,6 @@ class TopicConsumer(BaseConsumer[T]):
         self._turnstile = Turnstile()
         self._sent: dict[TopicPartition, tuple[int, int]] = {}
         self._in_flight = 0
-        self._late: list[MqbridgeError] = []
         self._failed: MqbridgeError | None = None
         self._burials: list[tuple[Receipt, Redelivery]] = []
         self._paused: set[TopicPartition] = set()
@@ -102,9 +101,12 @@ class TopicConsumer(BaseConsumer[T]):
         self._gaps: dict[TopicPartition, MqbridgeError] = {}
         self._callbacks: dict[str, Callable[..., Any] | None] = {}
         for topic in topics:
-            looked_at: Pending[TopicDescription] = Pending()
-            bus._connection.admin.describe_topic(topic, looked_at.complete)
-            looked_at.wait(bus._operation_timeout_s, f"looking at {topic}", "not_applied")
+            wait(
+                partial(bus._connection.admin.describe_topic, topic),
+                bus._operation_timeout_s,
+                f"looking at {topic}",
+                "not_applied",
+            )
         self._dead_letters = DeadLetters.open(bus, topics, spec.group, dead_letter)
         self._subscription: TopicSubscription = bus._connection.subscribe(spec, self._ready.set)
         bus._guard.on_fork(self._forget)
@@ -474,7 +476,8 @@ class TopicConsumer(BaseConsumer[T]):
                 outcome="unknown",
             )
         with self._settling:
-            late, self._late = self._late, []
+            late = list(self._late)
+            self._late.clear()
             if self._failed is not None:
                 late.append(self._failed)
                 self._failed = None
@@ -522,9 +525,13 @@ class TopicConsumer(BaseConsumer[T]):
 
     def _described(self) -> GroupDescription:
         self._bus._guard.check()
-        pending: Pending[GroupDescription] = Pending()
-        self._bus._connection.admin.describe_group(self.group, pending.complete)
-        return pending.wait(self._bus._operation_timeout_s, f"describing group {self.group}", "not_applied")
+        found: GroupDescription = wait(
+            partial(self._bus._connection.admin.describe_group, self.group),
+            self._bus._operation_timeout_s,
+            f"describing group {self.group}",
+            "not_applied",
+        )
+        return found
 
     def seek(self, topic: Topic[Any], partition: int, offset: int) -> None:
         """Go on from `offset`. What was delivered before and is not settled can no longer be: its lease ends."""
@@ -599,6 +606,7 @@ class TopicConsumer(BaseConsumer[T]):
             return
         deadline = Deadline(timeout)
         try:
+            self._forget_late()
             self.commit(timeout)
         finally:
             self._finish()

@@ -15,13 +15,16 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Generic, TypeVar, cast
 
-from mqbridge.errors import ForkedProcess, MqbridgeError, OperationTimeout, Outcome
+from mqbridge.errors import ConnectionLost, ForkedProcess, MqbridgeError, OperationTimeout, Outcome
 from mqbridge.spi import Completion
 
 T = TypeVar("T")
 log = logging.getLogger("mqbridge.waiting")
 
 now_s = time.monotonic
+
+AGAIN_S = 0.02
+"""Between two attempts of an operation that the engine could not take."""
 
 
 class Deadline:
@@ -60,7 +63,7 @@ class Pending(Generic[T]):
         if not self._event.wait(timeout_s):
             applied = "It may still be applied" if outcome == "unknown" else "Nothing was applied"
             raise OperationTimeout(
-                f"{what} got no answer within {timeout_s:g} s. {applied}; look before you try again, or give it more "
+                f"{what} got no answer within {timeout_s:.3g} s. {applied}; look before you try again, or give it more "
                 "time with timeout=.",
                 outcome=outcome,
             )
@@ -73,10 +76,22 @@ class Pending(Generic[T]):
 def wait(
     submit: Callable[[Completion[T]], None], timeout_s: float | None, what: str, outcome: Outcome = "unknown"
 ) -> T:
-    """Submit an operation and wait for its completion."""
-    pending: Pending[T] = Pending()
-    submit(pending.complete)
-    return pending.wait(timeout_s, what, outcome)
+    """Submit an operation and wait for its completion.
+
+    One that the engine did not take, because its connection is being made anew, is submitted again until the timeout;
+    so is one that only looks (`outcome` is "not_applied") and lost its connection under way.
+    """
+    deadline = Deadline(timeout_s)
+    pause = threading.Event()
+    while True:
+        pending: Pending[T] = Pending()
+        submit(pending.complete)
+        try:
+            return pending.wait(deadline.left_s(), what, outcome)
+        except ConnectionLost as error:
+            if (error.outcome != "not_applied" and outcome != "not_applied") or deadline.passed():
+                raise
+            pause.wait(AGAIN_S)
 
 
 class Signal:

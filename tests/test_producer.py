@@ -304,7 +304,8 @@ def test_everything_arrives_as_it_was(bus: mq.Bus) -> None:
     assert (first.raw, first.key, first.headers.get_all("a"), first.headers["b"]) == (b"", b"", (b"1", b"2"), b"x")
     assert first.timestamp == when
     assert first.timestamp_ms % 1000 == 123
-    assert (second.raw, second.value, second.key, dict(second.headers)) == (None, None, "é".encode(), {})
+    assert second.raw is second.value is None
+    assert (second.key, len(second.headers)) == ("é".encode(), 0)
     assert (third.key, third.message_id, second.message_id) == (None, "m-1", None)
 
 
@@ -354,7 +355,7 @@ def test_a_codec_that_makes_no_bytes_is_refused(bus: mq.Bus) -> None:
         name = "bad"
 
         def encode(self, value: Any, /) -> bytes:
-            return bytearray(b"x")
+            return bytearray(b"x")  # type: ignore[return-value]
 
         def decode(self, data: bytes, /) -> Any:
             return data
@@ -380,8 +381,9 @@ def test_send_many_says_how_far_it_came(bus: mq.Bus) -> None:
     """One that is refused ends the call: those before it are sent, those after it are not, and the error counts."""
     bus.admin.ensure(ONE)
     with bus.producer() as producer:
+        mixed: list[Any] = [b"a", b"b", "text", b"c"]
         with pytest.raises(CodecError) as caught:
-            producer.send_many(ONE, [b"a", b"b", "text", b"c"])  # type: ignore[list-item]
+            producer.send_many(ONE, mixed)
         assert caught.value.__dict__["sent"] == 2
     assert list(values(bus, ONE).values()) == [b"a", b"b"]
 
@@ -407,11 +409,11 @@ def test_opening_routes_from_many_threads_while_flushing(bus: mq.Bus) -> None:
 
 @pytest.mark.parametrize("partitioner", ["round_robin", "sticky", "by_key"])
 def test_partitioners_reach_every_partition(bus: mq.Bus, partitioner: Any) -> None:
-    """Without keys a topic's partitions all get their share; with by_key a key has one partition."""
+    """All partitions get their share; with by_key a key has one partition."""
     bus.admin.ensure(SIX)
     with bus.producer(partitioner=partitioner, linger_s=0) as producer:
-        for _ in range(2000 if partitioner == "sticky" else 60):
-            producer.send(SIX, b"x" * 100)
+        for number in range(2000 if partitioner == "sticky" else 60):
+            producer.send(SIX, b"x" * 100, key=None if partitioner == "sticky" else b"%d" % number)
         if partitioner == "by_key":
             places = {producer.send(SIX, b"v", key="customer-7").result(5).partition for _ in range(20)}
             assert len(places) == 1

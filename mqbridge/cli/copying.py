@@ -171,9 +171,8 @@ def _source(
         )
     bus = buses.at(origin)
     if isinstance(origin.destination, mq.Queue):
-        return ReaderSource(
-            QueueReader(bus, origin.destination, stop, follow=follow, limit=limit, batch=batch, prefetch=4 * batch)
-        )
+        reads = QueueReader(bus, origin.destination, stop, follow=follow, limit=limit, batch=batch, prefetch=4 * batch)
+        return ReaderSource(reads, window=2 * batch)
     topic = origin.topic
     if topic is None:
         raise click.UsageError(f"{origin.destination} only routes, it holds nothing to read; name a queue bound to it")
@@ -275,8 +274,10 @@ def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: 
 def _reading(it: Front, where: Place, stop: Stop, form: TextForm | None) -> Iterator[Source]:
     if where.path is not None:
         source: Source = FileSource(where.path, where.form(form), None, stop, limit=None, batch_bytes=1 << 18)
-        yield source
-        source.close(complete=False)
+        try:
+            yield source
+        finally:
+            source.close(complete=False)
         return
     if where.topic is None:
         raise mq.Unsupported(

@@ -141,8 +141,8 @@ def _send_lines(
     number = 0
     readline = lines.readline
     while not stop.is_set():
-        stop.blocked = True
         try:
+            stop.may_block()
             line = readline()
         except KeyboardInterrupt:
             return
@@ -209,8 +209,8 @@ class Printer:
             self._put(b"]\n" if self.count else b"[]\n")
 
     def _put(self, data: bytes) -> None:
-        self._stop.blocked = True
         try:
+            self._stop.may_block()
             self._out.write(data)
             self._out.flush()
         finally:

@@ -179,9 +179,8 @@ class Digest:
 
     Canonical is, for each chosen field in the order of `FIELDS`: ``-`` for null, else the length in decimal, ``:``
     and the bytes; of headers the number of pairs first. `values` takes the value alone, so that it compares with a
-    text file, too. `distinct` counts different values and different records (by half their hash), and
-    digests each different record once, so that a copy with duplicates compares with its source; that needs about
-    150 bytes of memory for each.
+    text file, too. `distinct` also counts different values and different records (by half their hash), and digests
+    each of them once, so that a copy with duplicates compares with its source: about 150 bytes of memory a record.
     """
 
     def __init__(self, fields: tuple[str, ...] = FIELDS, *, distinct: bool = False) -> None:
@@ -190,7 +189,7 @@ class Digest:
         self._plain = fields == FIELDS
         self._values = 0
         self._whole = 0
-        self._distinct = 0
+        self._distinct = [0, 0]
         self._seen: tuple[set[bytes], set[bytes]] | None = (set(), set()) if distinct else None
 
     def add(self, record: Record) -> None:
@@ -212,10 +211,10 @@ class Digest:
         self._values += int.from_bytes(of_value)
         self._whole += int.from_bytes(of_whole)
         if self._seen is not None:
-            self._seen[0].add(of_value[:16])
-            if of_whole[:16] not in self._seen[1]:
-                self._seen[1].add(of_whole[:16])
-                self._distinct += int.from_bytes(of_whole)
+            for place, hashed in enumerate((of_value, of_whole)):
+                if hashed[:16] not in self._seen[place]:
+                    self._seen[place].add(hashed[:16])
+                    self._distinct[place] += int.from_bytes(hashed)
 
     @staticmethod
     def _by_field(parts: list[bytes]) -> list[bytes]:
@@ -228,7 +227,8 @@ class Digest:
         found["sha256_values"] = f"{self._values % (1 << 256):064x}"
         found["sha256_records"] = f"{self._whole % (1 << 256):064x}"
         if self._seen is not None:
-            found["sha256_distinct_records"] = f"{self._distinct % (1 << 256):064x}"
+            for place, name in enumerate(("values", "records")):
+                found[f"sha256_distinct_{name}"] = f"{self._distinct[place] % (1 << 256):064x}"
         found["fields"] = list(self.fields)
         return found
 

@@ -26,6 +26,12 @@ class Stop:
     def is_set(self) -> bool:
         return self.asked
 
+    def may_block(self) -> None:
+        """From now on until `blocked` is cleared. A signal that came before this counts, too: nobody would see it."""
+        self.blocked = True
+        if self.asked:
+            raise KeyboardInterrupt
+
     def _signal(self, _number: int, _frame: object) -> None:
         insists = self.asked
         self.asked = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mqbridge.cli.transfer.places import parse
 from mqbridge.cli.transfer.progress import Progress
 from mqbridge.cli.transfer.sinks import SamePartition
 from mqbridge.cli.transfer.sources import Batch
-from tests.cli.running import done, finish, invoke, kill_when, start
+from tests.cli.running import done, finish, invoke, kill_when, start, wait_until
 
 COUNT = 60_000
 
@@ -56,7 +57,8 @@ def _digest(*place: str | Path) -> dict[str, Any]:
 
 
 def _text(path: Path, count: int = COUNT) -> Path:
-    path.write_bytes(b"".join(b"%08d the same length for every line, padded out to be about a hundred bytes\n" % n for n in range(count)))
+    padding = b"the same length for every line, padded out to be about a hundred bytes"
+    path.write_bytes(b"".join(b"%08d %b\n" % (number, padding) for number in range(count)))
     return path
 
 
@@ -212,7 +214,7 @@ def test_a_missing_target_is_not_made_unasked(urls: tuple[str, str]) -> None:
 
 
 def test_the_same_place_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative and an absolute folder lead to one group; another destination, or another password, to what it should."""
+    """A relative and an absolute folder lead to one group, and so do two passwords; another server does not."""
     monkeypatch.chdir(tmp_path)
     one, other = parse(["native:./x", "topic:t", f"native:{tmp_path}/x", "topic:t"], None, ("a", "b"))
     assert one.digest == other.digest
@@ -260,7 +262,7 @@ def test_a_copy_to_a_file_that_was_killed_goes_on(urls: tuple[str, str], tmp_pat
 
 
 def test_a_copy_between_folders_that_was_killed_goes_on(urls: tuple[str, str], tmp_path: Path) -> None:
-    """SIGKILL between two brokers that the copy itself hosted: both recover, nothing is lost, order holds up to repeats."""
+    """SIGKILL between two brokers that the copy hosted: both recover, nothing is lost, order holds up to repeats."""
     first, second = urls
     path = _text(tmp_path / "in.txt")
     done(None, "copy", f"file:{path}", first, "topic:x", "--create", "--partitions", "2")
@@ -297,8 +299,6 @@ def test_an_interrupted_copy_settles_what_it_has(urls: tuple[str, str], tmp_path
     done(None, "copy", f"file:{path}", first, "topic:x", "--create")
     copying = start(None, "copy", first, "topic:x", second, "topic:y", "--create", "--batch", "20")
     logs = tmp_path / "second" / "topics" / "y"
-    from tests.cli.running import wait_until
-
     wait_until(lambda: sum(f.stat().st_size for f in logs.rglob("*") if f.is_file()) > 500_000, "something copied")
     copying.send_signal(signal.SIGINT)
     code, _, said = finish(copying)
@@ -312,9 +312,11 @@ def test_an_interrupted_copy_settles_what_it_has(urls: tuple[str, str], tmp_path
 
 
 class _Source:
-    total, unit = None, "records"
+    unit = "records"
+    window = 100
 
     def __init__(self, batches: int) -> None:
+        self.total: int | None = None
         self.settled: list[int] = []
         self._batches = batches
 
@@ -382,10 +384,26 @@ def test_no_more_than_the_window_is_unconfirmed() -> None:
     assert source.settled == list(range(10))
 
 
+def test_a_source_that_hands_out_little_is_settled_in_time() -> None:
+    """A queue gives no more than its prefetch: the copy settles before that, rather than wait for an idle moment."""
+    source = _Source(10)
+    source.window = 2
+    seen: list[int] = []
+
+    class Watching(_Sink):
+        window = 1000
+
+        def write(self, batch: list[Record]) -> int:
+            number = super().write(batch)
+            seen.append(len(self.written) - len(source.settled))
+            return number
+
+    loop.copy(source, Watching(), Progress(None, "records"), None)
+    assert max(seen) == 3
+
+
 def test_a_partition_is_only_chosen_on_the_thread_that_sends() -> None:
     """The partitioner knows the record at hand; on another thread that would be another record: refused."""
-    import threading
-
     same = SamePartition()
     same.partition = 5
     assert same("t", None, b"", 3) == 2

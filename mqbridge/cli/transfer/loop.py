@@ -17,6 +17,7 @@ from mqbridge.cli.transfer.sources import Batch, Source
 def copy(source: Source, sink: Sink, progress: Progress, digest: Digest | None) -> None:
     """Until the source ends. The digest, too, is of what the target has confirmed."""
     window: deque[tuple[Batch, Ticket]] = deque()
+    most = min(source.window, sink.window)
     unconfirmed = 0
 
     def settle_oldest() -> int:
@@ -40,7 +41,7 @@ def copy(source: Source, sink: Sink, progress: Progress, digest: Digest | None) 
                 window.append((batch, sink.write(batch.records)))
                 unconfirmed += len(batch.records)
             # Nothing to read just now: settle all, rather than wait with confirmations in the hand.
-            allowed = sink.window if batch.records else 0
+            allowed = most if batch.records else 0
             while window and unconfirmed > allowed:
                 unconfirmed -= settle_oldest()
     except KeyboardInterrupt:

@@ -29,9 +29,13 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """`total` and `unit` are for the progress: records, or bytes of a file."""
+    """`total` and `unit` are for the progress: records, or bytes of a file.
+
+    `window` is how many records may be read and not settled: a queue hands out no more than its prefetch.
+    """
 
     total: int | None
+    window: int
     unit: str
 
     def batches(self) -> Iterator[Batch]: ...
@@ -47,8 +51,9 @@ class ReaderSource:
 
     unit = "records"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, window: int = 100_000) -> None:
         self._reader = reader
+        self.window = window
         self.total = reader.total
 
     def batches(self) -> Iterator[Batch]:
@@ -74,6 +79,7 @@ class FileSource:
     """A file, a record a line. Its place is kept in a `Sidecar` until the copy is complete."""
 
     unit = "bytes"
+    window = 100_000
 
     def __init__(
         self, path: Path, form: TextForm, sidecar: Sidecar | None, stop: Stop, *, limit: int | None, batch_bytes: int
@@ -83,12 +89,11 @@ class FileSource:
         self._stop = stop
         self._left = limit
         self._batch_bytes = batch_bytes
+        self._path = path
         try:
-            self._file: BinaryIO = open(path, "rb")
+            self._end = path.stat().st_size
         except FileNotFoundError:
             raise mq.NotFound(f"there is no file {path}. Nothing was read.", next_command="copy --help") from None
-        self._path = path
-        self._end = path.stat().st_size
         self._place = 0
         self._done = 0
         self._records = 0
@@ -98,6 +103,8 @@ class FileSource:
         self.partitioned = form == "jsonl" and self._first_has_partition()
         """Do the records say which partition they came from?"""
         self.total: int | None = self._end - self._place
+        self._file: BinaryIO = open(path, "rb")
+        self._file.seek(self._place)
 
     def _resume(self, sidecar: Sidecar) -> None:
         note = sidecar.read()
@@ -112,7 +119,6 @@ class FileSource:
             )
         self._place = self._done = place
         self._records = int(note["records"])
-        self._file.seek(place)
         say(f"going on at byte {place}: {self._records} records were confirmed before (noted in {sidecar.path})")
 
     def _first_has_partition(self) -> bool:
