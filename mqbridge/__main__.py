@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(
             f"mqbridge: the command line needs {' and '.join(missing)}, which the library itself does not: "
-            "pip install 'mqbridge[cli]'   (`mqbridge demo` and `mqbridge --version` run without)",
+            "pip install '.[cli]' in its tree   (`mqbridge demo` and `mqbridge --version` run without)",
             file=sys.stderr,
         )
         return 2

@@ -6,6 +6,7 @@ The rule of this room: everything is checked when it is built. Who sends is in p
 from __future__ import annotations
 
 import atexit
+import inspect
 import logging
 import os
 import threading
@@ -34,6 +35,7 @@ from mqbridge.producer import Producer
 from mqbridge.queue_consumer import QueueConsumer
 from mqbridge.replay import Replay
 from mqbridge.semantics.backoff import RetryPolicy
+from mqbridge.semantics.naming import nearest
 from mqbridge.semantics.partitioners import ByKey, RoundRobin, Sticky
 from mqbridge.topic_consumer import TopicConsumer
 from mqbridge.topology import Queue, Topic
@@ -71,6 +73,10 @@ def connect(
     `Unreachable`, `Denied`, `OperationTimeout`.
     """
     text = url if url is not None else os.environ.get("MQBRIDGE_URL")
+    if text is not None and not isinstance(text, str):
+        raise ConfigurationError(f"a URL is a str, not {type(text).__name__}; a folder is f'native:{{folder}}'")
+    _seconds("connect_timeout_s", connect_timeout_s)
+    _seconds("operation_timeout_s", operation_timeout_s)
     if not text:
         raise ConfigurationError("no URL: give connect() one, for instance 'native:', or set MQBRIDGE_URL")
     if emulation not in ("allow", "warn", "forbid"):
@@ -197,8 +203,7 @@ class Bus:
             ("max_in_flight_bytes", max_in_flight_bytes, 1),
             ("max_block_s", max_block_s, 0.0),
         ):
-            if value < low:
-                raise ConfigurationError(f"{name} must be at least {low:g}, not {value!r}")
+            _seconds(name, value, low)
         _choice("acks", acks, ("all", "leader", "none"))
         _choice("on_unknown", on_unknown, ("fail", "resend"))
         need = self.capabilities.need
@@ -262,8 +267,19 @@ class Bus:
         raises `OffsetLost` unless `on_gap` says otherwise. ``ack="explicit"`` is at least once; ``"before"`` settles
         before the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which
         loses and duplicates, as auto-commit does.
+
+        Of a queue: `prefetch` (100: how many may be out and not settled), `ack`, `priority` (0: higher ones are
+        served first), `settle_interval_s` (0.1).
+
+        Of topics: `group`, `start`, `isolation`, `rebalance` ("cooperative", "eager", "server"), `instance_id` (static
+        membership), `ack`, `settle_interval_s` (0.1; 5 with auto), `session_timeout_s` (10: no sign of life for so long
+        is death), `max_poll_interval_s` (300: not polled for so long, it leaves), `drain_timeout_s` (5: how long
+        deliveries that are out may still be settled when a partition moves), `on_gap` ("fail", "earliest", "latest"),
+        `dead_letter` (True makes ``TOPIC.GROUP.dlq``, or a Topic), `retry` (a `RetryPolicy` for `retry()` and `run()`).
+        An option of the other kind is `ConfigurationError`.
         """
         self._ready_to_make()
+        _known_options(isinstance(source, Queue), options)
         if isinstance(source, Queue):
             return self._queue_consumer(source, **options)
         topics = (source,) if isinstance(source, Topic) else tuple(source) if isinstance(source, list | tuple) else ()
@@ -281,10 +297,8 @@ class Bus:
         settle_interval_s: float = 0.1,
     ) -> QueueConsumer[T]:
         _choice("ack", ack, ("explicit", "before"))
-        if prefetch < 1:
-            raise ConfigurationError(
-                f"prefetch must be 1 or more, not {prefetch}: an unlimited one piles messages up in memory"
-            )
+        _whole("prefetch", prefetch, 1)  # there is no unlimited one: it would pile messages up in memory
+        _seconds("settle_interval_s", settle_interval_s, 0.001)
         need = self.capabilities.need
         need(Cap.WORK_SHARING, f"consuming {queue}")
         need(Cap.PREFETCH, "prefetch")
@@ -322,6 +336,14 @@ class Bus:
         _choice("isolation", isolation, ("read_committed", "read_uncommitted"))
         _choice("rebalance", rebalance, ("cooperative", "eager", "server"))
         _choice("on_gap", on_gap, ("fail", "earliest", "latest"))
+        for name, seconds in (
+            ("session_timeout_s", session_timeout_s),
+            ("max_poll_interval_s", max_poll_interval_s),
+            ("drain_timeout_s", drain_timeout_s),
+        ):
+            _seconds(name, seconds)
+        if settle_interval_s is not None:
+            _seconds("settle_interval_s", settle_interval_s, 0.001)
         if len({topic.name for topic in topics}) != len(topics):
             raise ConfigurationError("a topic is named twice")
         need = self.capabilities.need
@@ -438,6 +460,35 @@ class Bus:
         self._connection.abandon()
 
 
+def _known_options(of_queue: bool, options: Mapping[str, Any]) -> None:
+    mine = _options_of(Bus._queue_consumer if of_queue else Bus._topic_consumer)
+    others = _options_of(Bus._topic_consumer if of_queue else Bus._queue_consumer)
+    for name in options:
+        if name not in mine:
+            kind, other = ("a queue", "topics") if of_queue else ("topics", "a queue")
+            close = nearest(name, sorted(mine))
+            hint = f"; did you mean {close}=?" if close else ""
+            why = f"{name}= is for consumers of {other}" if name in others else f"there is no {name}={hint}"
+            raise ConfigurationError(
+                f"a consumer of {kind} cannot be made so: {why}. Nothing was done; it takes {', '.join(sorted(mine))}."
+            )
+
+
+def _options_of(method: Callable[..., Any]) -> set[str]:
+    kinds = inspect.signature(method).parameters.values()
+    return {parameter.name for parameter in kinds if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number from {least} on, not {value!r}")
+
+
+def _seconds(name: str, value: Any, least: float = 0.0) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise ConfigurationError(f"{name} must be a number of at least {least:g}, not {value!r}")
+
+
 def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
@@ -450,16 +501,17 @@ def _close_forgotten(connection: spi.Connection, text: str, guard: ForkGuard) ->
     """A bus was dropped without close(): say so, and free what it held."""
     if guard.forked:
         return
-    warnings.warn(f"unclosed bus {text}: use it as a context manager, or close it", ResourceWarning, stacklevel=2)
     connection.close(5.0, lambda _result, _error: None)
+    warnings.warn(f"unclosed bus {text}: use it as a context manager, or close it", ResourceWarning, stacklevel=2)
 
 
 @atexit.register
 def _close_at_exit() -> None:
     for bus in list(_live):
         if not bus._guard.forked:
-            warnings.warn(f"unclosed bus {bus._url.text} at exit", ResourceWarning, stacklevel=2)
             try:
                 bus.close(timeout=5.0)
             except MqbridgeError:
                 log.exception("closing %s at exit", bus._url.text)
+            finally:  # last: a program may have made warnings errors
+                warnings.warn(f"unclosed bus {bus._url.text} at exit", ResourceWarning, stacklevel=2)

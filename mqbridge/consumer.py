@@ -87,8 +87,10 @@ class BaseConsumer(Generic[T]):
 
         One thread at a time: a second one raises `ConcurrentUse`. Raises what ended the consumer, if something did.
         """
-        if max_messages < 1:
-            raise InvalidSpec(f"max_messages must be 1 or more, not {max_messages}", field="max_messages")
+        if not isinstance(max_messages, int) or max_messages < 1:
+            raise InvalidSpec(f"max_messages must be 1 or more, not {max_messages!r}", field="max_messages")
+        if not isinstance(timeout, int | float):
+            raise InvalidSpec(f"timeout must be a number of seconds, not {timeout!r}", field="timeout")
         self._enter()
         try:
             if length_hint(self._pending):
@@ -121,37 +123,40 @@ class BaseConsumer(Generic[T]):
                     self._seen((first,))
             finally:
                 self._polling.release()
+            looked_s = now_s()
             yield first
-            yield from self._rest(batch)
+            yield from self._rest(batch, looked_s)
 
-    def _rest(self, batch: Iterator[Delivery[T]]) -> Iterator[Delivery[T]]:
+    def _rest(self, batch: Iterator[Delivery[T]], looked_s: float) -> Iterator[Delivery[T]]:
         """The rest of a block. The iterator is shared with poll(): whoever comes next goes on where a loop was left.
 
         A handler may take longer over one block than a rebalance waits or `max_poll_interval_s` allows. So events are
         looked at in between; the slower the handler, the closer, and a fast one pays next to nothing.
         """
         auto = self._ack == "auto"
-        stride, looked_s = 1, now_s()
+        stride = 1
         while length_hint(batch):
-            if auto:
+            time_s = now_s()
+            if time_s - looked_s >= LOOK_S:
+                stride, looked_s = 1, time_s
+                self._look_in_passing()
+            elif auto:
                 for delivery in batch:
                     self._seen((delivery,))
                     yield delivery
                     break
             else:
                 yield from islice(batch, stride)
-            time_s = now_s()
-            if time_s - looked_s < LOOK_S:
                 stride = min(stride * 2, STRIDE)
-                continue
-            stride, looked_s = 1, time_s
-            # Not while somebody else polls: what there is to see, he sees.
-            if self._polling.acquire(blocking=False):
-                try:
-                    if not self._closed:
-                        self._look()
-                finally:
-                    self._polling.release()
+
+    def _look_in_passing(self) -> None:
+        """Not while somebody else polls: what there is to see, he sees."""
+        if self._polling.acquire(blocking=False):
+            try:
+                if not self._closed:
+                    self._look()
+            finally:
+                self._polling.release()
 
     def __iter__(self) -> Iterator[Delivery[T]]:
         return self.stream()

@@ -114,6 +114,8 @@ class Dispatcher:
         handler_timeout_s: float | None,
         stop: Stop | threading.Event | None,
     ) -> None:
+        if not callable(handler):
+            raise ConfigurationError(f"a handler is called with each delivery; {handler!r} cannot be called")
         if workers < 1:
             raise ConfigurationError(f"workers must be 1 or more, not {workers}")
         if order not in ("key", "partition", "none"):

@@ -1,8 +1,7 @@
 """Which engine serves which URL scheme. The rule of this room: an engine is found, never imported by name.
 
 Entry points of the group ``mqbridge.engines`` name engines; the native one is also known here by one lazy line, so
-that a
-tree that is not installed runs.
+that a tree that is not installed runs.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ def find_engine(scheme: str) -> spi.Engine:
     if scheme not in found:
         if extra is not None:
             raise ConfigurationError(
-                f"no engine for {scheme!r} is installed: it comes with the extra {extra!r} (pip install "
-                f"'mqbridge[{extra}]')"
+                f"no engine for {scheme!r}: this version has none yet, and there is nothing to install. The one to "
+                f"come will be the extra {extra!r}; native: is the engine there is."
             )
         close = nearest(scheme, sorted({*found, *_EXTRAS}))
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigurationError(f"unknown engine {scheme!r}{hint} Known: {', '.join(sorted({*found, *_EXTRAS}))}")
+        hint = f"; did you mean {close!r}?" if close else "."
+        raise ConfigurationError(f"unknown engine {scheme!r}{hint} Known: {', '.join(sorted(found))}.")
     module, _, attribute = found[scheme].partition(":")
     try:
         engine = cast(spi.Engine, getattr(importlib.import_module(module), attribute))
@@ -44,7 +43,8 @@ def find_engine(scheme: str) -> spi.Engine:
         if extra is None:
             raise
         raise ConfigurationError(
-            f"the engine for {scheme!r} needs {error.name!r}, which is not installed: pip install 'mqbridge[{extra}]'"
+            f"the engine for {scheme!r} needs {error.name!r}, which is not installed: install mqbridge with its extra "
+            f"{extra!r}, for instance pip install '.[{extra}]' in its tree"
         ) from error
     if engine.spi_version != spi.VERSION:
         raise ConfigurationError(

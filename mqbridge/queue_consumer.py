@@ -81,6 +81,8 @@ class QueueConsumer(BaseConsumer[T]):
         self._codec = None if queue.codec.name == "bytes" else queue.codec
         self._pages: deque[_QueuePage] = deque()
         self._verbs: list[SettleVerb] = []
+        self._again: deque[list[SettleVerb]] = deque()
+        self._failed: MqbridgeError | None = None
         self._settling = threading.Lock()
         self._turnstile = Turnstile()
         self._submitted = 0
@@ -194,7 +196,11 @@ class QueueConsumer(BaseConsumer[T]):
 
     def _collect(self) -> list[SettleVerb]:
         """What was marked since the last time, as verbs. Under the settling lock."""
-        verbs, self._verbs = self._verbs, []
+        verbs: list[SettleVerb] = []
+        while self._again:
+            verbs += self._again.popleft()
+        verbs += self._verbs
+        self._verbs = []
         acked: list[int] = []
         finished = True
         for page in self._pages:
@@ -221,14 +227,17 @@ class QueueConsumer(BaseConsumer[T]):
                 return
             self._submitted += 1
             # Submitted under the lock: two threads must not pass each other with the verbs of one delivery.
-            self._subscription.settle(verbs, self._settled)
+            self._subscription.settle(verbs, partial(self._settled, verbs))
         if self._bus._hooks.settled is not None:
             self._bus._hooks.settled(destination=self.queue, count=sum(len(verb.tokens) for verb in verbs))
 
-    def _settled(self, refused: tuple[int, ...] | None, error: MqbridgeError | None) -> None:
-        if error is not None:
+    def _settled(self, verbs: list[SettleVerb], refused: tuple[int, ...] | None, error: MqbridgeError | None) -> None:
+        self._failed = error
+        if error is not None and error.outcome == "not_applied":
+            self._again.append(verbs)  # no lock here: the one who submitted may hold it and be told at once
+        elif error is not None:
             self._late.append(error)
-        elif refused:
+        if refused:
             why = "they had been given to another consumer, or were lost with the connection"
             self._late.append(self._too_late(refused, why))
         self._answered += 1
@@ -237,18 +246,23 @@ class QueueConsumer(BaseConsumer[T]):
     def commit(self, timeout: float = 30.0) -> None:
         """Wait until the engine has every settlement marked so far; raise `LeaseLost` for those that came too late."""
         self._bus._guard.check()
-        self._settle_now()
-        target = self._submitted
-        if not self._turnstile.wait_for(lambda: self._answered >= target, timeout):
-            raise OperationTimeout(
-                f"the settlements for {self.queue} were not answered within {timeout:g} s. They may have been "
-                "applied; what "
-                "was not will be delivered again.",
-                outcome="unknown",
-            )
+        deadline = Deadline(timeout)
+        for _ in range(2):  # once more for what was under way when this was called, and failed
+            self._settle_now()
+            target = self._submitted
+            if not self._turnstile.wait_for(lambda target=target: self._answered >= target, deadline.left_s()):  # type: ignore[misc]
+                raise OperationTimeout(
+                    f"the settlements for {self.queue} were not answered within {timeout:g} s. They may have been "
+                    "applied; what was not will be delivered again.",
+                    outcome="unknown",
+                )
+            if not self._again:
+                break
         late: list[MqbridgeError] = []
         while self._late:
             late.append(self._late.popleft())
+        if self._again and self._failed is not None:
+            late.append(self._failed)
         raise_first(late)
 
     def close(self, timeout: float = 30.0) -> None:

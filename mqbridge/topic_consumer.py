@@ -93,7 +93,8 @@ class TopicConsumer(BaseConsumer[T]):
         self._turnstile = Turnstile()
         self._sent: dict[TopicPartition, tuple[int, int]] = {}
         self._in_flight = 0
-        self._failed: MqbridgeError | None = None
+        self._failures: dict[TopicPartition, MqbridgeError] = {}
+        self._gated = False
         self._burials: list[tuple[Receipt, Redelivery]] = []
         self._paused: set[TopicPartition] = set()
         self._kept: list[Delivery[T]] = []
@@ -194,6 +195,7 @@ class TopicConsumer(BaseConsumer[T]):
     def _end_lease(self, partition: TopicPartition, ledger: Ledger, reason: str) -> None:
         ledger.lose(reason)
         self._sent.pop(partition, None)
+        self._failures.pop(partition, None)
         self._burials = [item for item in self._burials if item[1].ledger is not ledger]
         self._heap = [item for item in self._heap if item[2].ledger is not ledger]
         heapq.heapify(self._heap)
@@ -216,6 +218,8 @@ class TopicConsumer(BaseConsumer[T]):
                 released[id(event)] = event
                 ledger = self._ledgers.pop(partition, None)
                 if ledger is not None:
+                    if self._sent.get(partition) != (ledger.lease, ledger.settled()):
+                        self._late.append(self._too_late((partition,), "the partition was revoked"))
                     self._end_lease(partition, ledger, "the partition was revoked")
             waiting = {id(event) for _, event in self._draining.values()}
         for number, event in released.items():
@@ -256,7 +260,8 @@ class TopicConsumer(BaseConsumer[T]):
         again = self._redeliver_due(max_messages)
         if again:
             return again
-        if sum(ledger.out for ledger in self._ledgers.values()) >= MAX_UNSETTLED:
+        self._gated = sum(ledger.out for ledger in self._ledgers.values()) >= MAX_UNSETTLED
+        if self._gated:
             self._subscription.take(0)
             return []
         block = self._subscription.take(max_messages)
@@ -320,8 +325,8 @@ class TopicConsumer(BaseConsumer[T]):
         open_due = [at for at, _, redelivery in self._heap if not self._is_shut(redelivery.place)]
         if open_due:
             due.append(max(0.0, min(open_due) - self._bus._connection.clock.mono_s()))
-        if self._draining:
-            due.append(self._settle_interval_s)
+        if self._draining or self._gated:
+            due.append(self._settle_interval_s)  # marks made by other threads wake nobody
         return min(due) if due else None
 
     # --- verbs (ledger.Owner)
@@ -442,14 +447,14 @@ class TopicConsumer(BaseConsumer[T]):
     ) -> None:
         with self._settling:
             self._in_flight -= 1
-            if error is not None:
-                for partition, position in offsets.items():
-                    if self._sent.get(partition) == position:
-                        del self._sent[partition]  # so that it is tried again
-            elif refused:
+            for partition, position in offsets.items():
+                if error is None:
+                    self._failures.pop(partition, None)
+                elif self._sent.get(partition) == position:
+                    del self._sent[partition]  # so that it is tried again; what then succeeds is no failure any more
+                    self._failures[partition] = error
+            if refused:
                 self._late.append(self._too_late(refused, "they belong to another member"))
-            # Whoever asks with commit() submits again what failed here; what then succeeds is no failure any more.
-            self._failed = error
         self._turnstile.progress()
 
     def _too_late(self, partitions: Iterable[TopicPartition], reason: str) -> LeaseLost:
@@ -467,20 +472,19 @@ class TopicConsumer(BaseConsumer[T]):
         deadline = Deadline(timeout)
         for receipt, _ in list(self._burials):
             receipt.exception(deadline.left_s())
-        self._settle_now()
-        if not self._turnstile.wait_for(lambda: self._in_flight == 0, deadline.left_s()):
-            raise OperationTimeout(
-                f"group {self.group}: the commit was not answered within {timeout:g} s. It may have been "
-                "applied; what was "
-                "not will be delivered again.",
-                outcome="unknown",
-            )
+        for _ in range(2):  # once more for what was under way when this was called, and failed
+            self._settle_now()
+            if not self._turnstile.wait_for(lambda: self._in_flight == 0, deadline.left_s()):
+                raise OperationTimeout(
+                    f"group {self.group}: the commit was not answered within {timeout:g} s. It may have been applied; "
+                    "what was not will be delivered again.",
+                    outcome="unknown",
+                )
+            if not self._failures:
+                break
         with self._settling:
-            late = list(self._late)
+            late = [*self._late, *dict.fromkeys(self._failures.values())]
             self._late.clear()
-            if self._failed is not None:
-                late.append(self._failed)
-                self._failed = None
         raise_first(late)
 
     # --- place

@@ -301,6 +301,10 @@ class Queue(Destination, Generic[T]):
         _one_of("type", type, ("quorum", "classic"))
         if max_priority is not None and max_priority > 255:
             raise InvalidSpec(f"max_priority must be at most 255, not {max_priority}", field="max_priority")
+        if not isinstance(dead_letter, bool | Queue | None):
+            raise InvalidSpec(
+                f"dead_letter must be True, None or a Queue, not {type(dead_letter).__name__}", field="dead_letter"
+            )
         if dead_letter is False:
             dead_letter = None
         if max_attempts is not None and dead_letter is None:

@@ -19,6 +19,8 @@ _HOSTS = re.compile(r"(\[[^]]*\]|[^:,@]*)(:[0-9]+)?(,(\[[^]]*\]|[^:,@]*)(:[0-9]+
 
 def parse_url(text: str) -> Url:
     """Split a URL; `ConfigurationError` says what is wrong with it, without showing a password."""
+    if "\0" in text:
+        raise ConfigurationError("a URL has no NUL character in it")
     scheme, colon, rest = text.partition(":")
     if not colon or not scheme or not all(char.isalnum() or char in "+-." for char in scheme):
         raise ConfigurationError(

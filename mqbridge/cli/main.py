@@ -109,7 +109,7 @@ def close_quietly() -> None:
 @click.version_option(mq.__version__, message="mqbridge %(version)s")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Topics, queues and exchanges on the native engine, Kafka or RabbitMQ.
+    """Topics, queues and exchanges, on the native engine.
 
     Data goes to stdout, narration to stderr. What destroys (delete, purge, reset, redrive, delete-records) is a dry run
     unless --yes is given. NO_COLOR is honoured.

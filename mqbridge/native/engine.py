@@ -271,7 +271,8 @@ def _target(request: spi.ConnectRequest) -> tuple[Memory | Folder, Settings]:
             engine="native",
             instead="native: in memory",
         )
-    return Folder(Path(url.path)), settings
+    # Made absolute now: a program that changes its directory later still means this folder.
+    return Folder(Path(url.path).expanduser().absolute()), settings
 
 
 def _number(options: Mapping[str, Any], name: str, default: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
-from mqbridge.testing import wait_until
+from mqbridge.testing import embedded, fail_next, wait_until
 from tests.bad_input.shared import LOG, ONE, WORK, consume, send
 
 
@@ -203,3 +203,60 @@ def test_replayed_deliveries_have_nothing_to_settle(bus: mq.Bus) -> None:
     for verb in (delivery.ack, delivery.release, delivery.retry, delivery.reject):
         with pytest.raises(mq.ConfigurationError, match="replay"):
             verb()
+
+
+def test_options_of_the_other_kind_are_named(bus: mq.Bus) -> None:
+    """group= on a queue, prefetch= on a topic, and a misspelt option are refused by name, with what is taken."""
+    with pytest.raises(mq.ConfigurationError, match="group= is for consumers of topics"):
+        bus.consumer(WORK, group="g")  # type: ignore[call-overload]
+    with pytest.raises(mq.ConfigurationError, match="prefetch= is for consumers of a queue"):
+        bus.consumer(ONE, group="g", start=mq.EARLIEST, prefetch=5)  # type: ignore[call-overload]
+    with pytest.raises(mq.ConfigurationError, match="did you mean prefetch="):
+        bus.consumer(WORK, prefech=5)  # type: ignore[call-overload]
+    with pytest.raises(mq.ConfigurationError, match="prefetch must be a whole number"):
+        bus.consumer(WORK, prefetch="5")  # type: ignore[call-overload]
+
+
+def test_a_handler_that_cannot_be_called_is_refused_before_anything_is_taken(bus: mq.Bus) -> None:
+    """run(None) is a mistake in the program, not a failure of each message."""
+    send(bus, WORK, b"a")
+    with bus.consumer(WORK) as consumer, pytest.raises(mq.ConfigurationError, match="cannot be called"):
+        consumer.run(None)  # type: ignore[arg-type]
+    assert bus.admin.depth(WORK) == 1
+
+
+def test_a_settlement_that_failed_is_sent_again() -> None:
+    """When the engine refuses to settle (a full disk), nothing is forgotten: commit tries again, then says so."""
+    with embedded() as bus:
+        bus.admin.ensure(WORK)
+        send(bus, WORK, *[b"%d" % n for n in range(5)])
+        with bus.consumer(WORK, settle_interval_s=60) as consumer:
+            for delivery in consumer.poll(timeout=5):
+                delivery.ack()
+            fail_next(bus, 2, mq.Rejected("no room", retryable=True), what="settle")
+            with pytest.raises(mq.Rejected, match="no room"):
+                consumer.commit()
+            assert described(bus).unsettled == 5
+            consumer.commit()
+            assert described(bus).unsettled == 0
+
+
+def described(bus: mq.Bus) -> Any:
+    return bus.admin.describe(WORK)
+
+
+def test_a_consumer_goes_on_when_others_settle_below_the_bound(
+    bus: mq.Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the bound of unsettled deliveries a poll waits, and goes on when another thread has settled some."""
+    monkeypatch.setattr("mqbridge.topic_consumer.MAX_UNSETTLED", 10)
+    send(bus, ONE, *[b"x"] * 10)
+    send(bus, ONE, b"last")
+    with bus.consumer(ONE, group="g", start=mq.EARLIEST) as consumer:
+        out: list[Any] = []
+        while len(out) < 10:
+            out += consumer.poll(timeout=5)
+        thread = threading.Timer(0.1, lambda: [delivery.ack() for delivery in out])
+        thread.start()
+        assert [delivery.raw for delivery in consumer.poll(timeout=10)] == [b"last"]
+        thread.join()

@@ -20,7 +20,7 @@ from mqbridge.cli.transfer.sinks import SamePartition
 from mqbridge.cli.transfer.sources import Batch
 from tests.cli.running import done, finish, invoke, kill_when, start, wait_until
 
-COUNT = 60_000
+COUNT = 20_000
 
 
 @pytest.fixture
@@ -229,16 +229,16 @@ def test_the_same_place_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_file_copy_that_was_killed_goes_on(urls: tuple[str, str], tmp_path: Path) -> None:
     """SIGKILL in the middle: the second run goes on from the note, nothing is lost, and only a window comes twice."""
     _, second = urls
-    path = _text(tmp_path / "in.txt")
+    path = _text(tmp_path / "in.txt", 5 * COUNT)
     words = ("copy", f"file:{path}", second, "topic:x", "--create", "--batch", "20")
-    kill_when(start(None, *words), lambda: list(tmp_path.glob("in.txt.mqbridge-copy-*")), "a first note")
+    kill_when(start(None, *words), lambda: list(tmp_path.glob("in.txt.mqbridge-copy-*.json")), "a first note")
     result = invoke(None, *words)
     assert result.exit_code == 0
     assert "going on at byte" in result.stderr
     found = _digest(second, "topic:x")
-    assert found["distinct_values"] == COUNT
+    assert found["distinct_values"] == 5 * COUNT
     assert found["sha256_distinct_values"] == _digest(f"file:{path}")["sha256_distinct_values"]
-    assert found["records"] < 2 * COUNT
+    assert found["records"] < 10 * COUNT
     assert list(tmp_path.glob("*.mqbridge-copy-*")) == []
 
 
@@ -249,7 +249,7 @@ def test_a_copy_to_a_file_that_was_killed_goes_on(urls: tuple[str, str], tmp_pat
     path, out = _text(tmp_path / "in.txt"), tmp_path / target
     done(None, "copy", f"file:{path}", first, "topic:x", "--create", "--partitions", "2")
     words = ("copy", first, "topic:x", f"file:{out}", "--batch", "20")
-    kill_when(start(None, *words), lambda: out.exists() and out.stat().st_size > 1_000_000, "a megabyte written")
+    kill_when(start(None, *words), lambda: out.exists() and out.stat().st_size > 300_000, "some of it written")
     with open(out, "ab") as file:
         file.write(b'{"value": "to')
     result = invoke(None, *words)
@@ -270,8 +270,8 @@ def test_a_copy_between_folders_that_was_killed_goes_on(urls: tuple[str, str], t
     logs = tmp_path / "second" / "topics" / "y"
     kill_when(
         start(None, *words),
-        lambda: sum(file.stat().st_size for file in logs.rglob("*") if file.is_file()) > 1_000_000,
-        "a megabyte copied",
+        lambda: sum(file.stat().st_size for file in logs.rglob("*") if file.is_file()) > 300_000,
+        "some of it copied",
     )
     assert invoke(None, *words).exit_code == 0
     found, wanted = _digest(second, "topic:y"), _digest(first, "topic:x")
@@ -284,12 +284,12 @@ def test_a_copy_between_folders_that_was_killed_goes_on(urls: tuple[str, str], t
 def test_a_queue_copy_that_was_killed_loses_nothing(urls: tuple[str, str], tmp_path: Path) -> None:
     """SIGKILL while a queue is emptied: each message is in the file or still in the queue."""
     first, _ = urls
-    path, out = _text(tmp_path / "in.txt", 20_000), tmp_path / "out.jsonl"
+    path, out = _text(tmp_path / "in.txt", 5_000), tmp_path / "out.jsonl"
     done(None, "copy", f"file:{path}", first, "queue:q")
     words = ("copy", first, "queue:q", f"file:{out}", "--batch", "20")
-    kill_when(start(None, *words), lambda: out.exists() and out.stat().st_size > 300_000, "some written")
+    kill_when(start(None, *words), lambda: out.exists() and out.stat().st_size > 200_000, "some written")
     assert invoke(None, *words).exit_code == 0
-    assert _digest(f"file:{out}")["distinct_values"] == 20_000
+    assert _digest(f"file:{out}")["distinct_values"] == 5_000
 
 
 def test_an_interrupted_copy_settles_what_it_has(urls: tuple[str, str], tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_an_interrupted_copy_settles_what_it_has(urls: tuple[str, str], tmp_path
     done(None, "copy", f"file:{path}", first, "topic:x", "--create")
     copying = start(None, "copy", first, "topic:x", second, "topic:y", "--create", "--batch", "20")
     logs = tmp_path / "second" / "topics" / "y"
-    wait_until(lambda: sum(f.stat().st_size for f in logs.rglob("*") if f.is_file()) > 500_000, "something copied")
+    wait_until(lambda: sum(f.stat().st_size for f in logs.rglob("*") if f.is_file()) > 300_000, "something copied")
     copying.send_signal(signal.SIGINT)
     code, _, said = finish(copying)
     assert code == 130

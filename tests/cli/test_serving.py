@@ -118,3 +118,9 @@ def test_doctor_lists_capabilities() -> None:
     rows = done("native:", "doctor", "--capabilities")
     assert {row["capability"] for row in rows} == {str(name) for name in mq.Capability}
     assert {row["level"] for row in rows} <= {"direct", "emulated", "unsupported", "later"}
+
+
+def test_doctor_fails_on_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder is named before an engine fails in it; root may write anywhere, so the answer is played."""
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    assert _statuses(f"native:{tmp_path}")["folder"] == "FAILED"

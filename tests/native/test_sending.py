@@ -38,7 +38,8 @@ class Race:
     def __init__(self, bus: mq.Bus, destination: Any, *before: bytes) -> None:
         self.producer = bus.producer(linger_s=60.0)
         self.receipts = {value: self.producer.send(destination, value) for value in before}
-        self.channel: Any = self.producer._route(destination).channel
+        channel: Any = self.producer._route(destination).channel
+        self.channel = channel
         self.numbers = Numbers(len(before))
         self.channel._numbers = self.numbers
         self._destination = destination

@@ -21,6 +21,10 @@ class Sidecar:
     def __init__(self, path: Path, other_digest: str) -> None:
         self.path = path.with_name(f"{path.name}.mqbridge-copy-{other_digest}.json")
 
+    @property
+    def _new(self) -> Path:
+        return self.path.with_name(self.path.name + ".new")
+
     def read(self) -> dict[str, Any] | None:
         try:
             text = self.path.read_text(encoding="utf-8")
@@ -38,12 +42,12 @@ class Sidecar:
         return found
 
     def write(self, **facts: Any) -> None:
-        new = self.path.with_name(self.path.name + ".new")
-        with open(new, "w", encoding="utf-8") as file:
+        with open(self._new, "w", encoding="utf-8") as file:
             json.dump({"version": VERSION, **facts}, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, self.path)
+        os.replace(self._new, self.path)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+        self._new.unlink(missing_ok=True)  # of a copy that was killed while it wrote one
