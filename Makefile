@@ -21,7 +21,7 @@ bench: venv
 	@.venv/bin/python benchmarks/run.py $(ARGS)
 
 conformance: venv
-	@.venv/bin/python -m mqbridge conformance $(ARGS)
+	@.venv/bin/python -m mqbridge conformance run $(or $(ARGS),native:)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -265,7 +265,8 @@ class Bus:
         For topics `start` is mandatory: it applies where the group has no committed offset, and is committed before the
         first delivery; a partition added later starts at its beginning; a committed offset that retention has removed
         raises `OffsetLost` unless `on_gap` says otherwise. ``ack="explicit"`` is at least once; ``"before"`` settles
-        before the handler sees it, at most once; ``"auto"`` (topics) commits what `poll` returned every 5 s, which
+        what is fetched before the handler sees it, at most once (what was fetched and not shown is lost with the
+        consumer); ``"auto"`` (topics) commits what `poll` returned every 5 s, which
         loses and duplicates, as auto-commit does.
 
         Of a queue: `prefetch` (100: how many may be out and not settled), `ack`, `priority` (0: higher ones are

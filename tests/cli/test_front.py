@@ -132,7 +132,7 @@ def test_without_click_the_front_says_what_to_install(
     found = importlib.util.find_spec
     monkeypatch.setattr(front_door, "find_spec", lambda name: None if name == "rich" else found(name))
     assert front_door.main(["topic", "list"]) == 2
-    assert "pip install 'mqbridge[cli]'" in capsys.readouterr().err
+    assert "pip install '.[cli]'" in capsys.readouterr().err
     assert front_door.main(["--version"]) == 0
     assert capsys.readouterr().out == f"mqbridge {mq.__version__}\n"
 
