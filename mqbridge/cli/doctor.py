@@ -105,7 +105,7 @@ def _packages(url: str | None) -> Iterator[Check]:
                 package,
                 "FAILED" if needed else "note",
                 "not installed" + (f", and {scheme}: needs it" if needed else ""),
-                f"pip install 'mqbridge[{extra}]'",
+                f"pip install '.[{extra}]' in mqbridge's tree",
             )
 
 
