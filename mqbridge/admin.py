@@ -213,12 +213,15 @@ class Admin:
     # --- looking
 
     def list_topics(self) -> list[Topic[Any]]:
+        """All topics, as the engine specifies them."""
         return list(self._ask(self._spi.list_topics, "listing topics"))
 
     def list_queues(self) -> list[Queue[Any]]:
+        """All queues, as the engine specifies them."""
         return list(self._ask(self._spi.list_queues, "listing queues"))
 
     def list_exchanges(self) -> list[Exchange]:
+        """All exchanges, as the engine specifies them."""
         return list(self._ask(self._spi.list_exchanges, "listing exchanges"))
 
     def describe(
@@ -266,6 +269,7 @@ class Admin:
     # --- groups
 
     def list_groups(self) -> list[GroupSummary]:
+        """All groups that have members or committed offsets."""
         return list(self._ask(self._spi.list_groups, "listing groups"))
 
     def describe_group(self, group: str) -> GroupDescription:

@@ -9,6 +9,7 @@ import atexit
 import inspect
 import logging
 import os
+import random
 import threading
 import warnings
 import weakref
@@ -108,6 +109,7 @@ class Bus:
         self._guard = ForkGuard()
         self._pump = Pump("mqbridge-pump")
         self._callbacks = Callbacks("mqbridge-callbacks")
+        hooks.run_on(self._callbacks.submit)
         self._closables: dict[Any, None] = {}
         self._state: tuple[spi.State, str] = ("connected", "")
         self._listeners: list[Callable[[spi.State, str], Any]] = []
@@ -137,6 +139,7 @@ class Bus:
 
     @property
     def admin(self) -> Admin:
+        """Making, describing and removing destinations; groups and dead letters."""
         return self._admin
 
     def require(self, *capabilities: Capability) -> None:
@@ -157,6 +160,7 @@ class Bus:
 
     @property
     def state(self) -> spi.State:
+        """How the connection stands: connected, blocked, reconnecting, fenced or closed."""
         return self._state[0]
 
     def on_state(self, fn: Callable[[spi.State, str], Any]) -> None:
@@ -222,7 +226,8 @@ class Bus:
             _choice("partitioner", partitioner, tuple(_PARTITIONERS))
             make, capability = _PARTITIONERS[partitioner]
             need(capability, f"partitioner={partitioner!r}")
-            chosen = make().__call__  # bound: an object's call costs nearly twice as much
+            # Producers that start anywhere spread keyless records from their first one on.
+            chosen = make(random.randrange(1 << 16)).__call__  # bound: an object's call costs nearly twice as much
         spec = spi.SenderSpec(
             acks, idempotent, linger_s, batch_bytes, compression, delivery_timeout_s, max_in_flight_bytes, on_unknown
         )
@@ -421,9 +426,9 @@ class Bus:
             wait(lambda done: self._connection.close(left_s, done), left_s + 1.0, f"closing {self._url.text}")
         finally:
             self._on_state("closed", "")
-            self._callbacks.close(deadline.left_s() or 0.0)
             if self._hooks.closed is not None:
                 self._hooks.closed(what="bus")
+            self._callbacks.close(deadline.left_s() or 0.0)
         if failures:
             for other in failures[1:]:
                 failures[0].add_note(f"also: {type(other).__name__}: {other}")

@@ -172,6 +172,7 @@ class Capabilities(Mapping[Capability, Support]):
             say("%s emulates %s: %s %s", self.engine, capability, support.how, support.cost)
 
     def refusal(self, capability: Capability, what: str) -> Unsupported:
+        """The error that refuses `what`: with the reason, and with what to use instead."""
         support = self._rows[capability]
         instead = f" Use instead: {support.instead}." if support.instead else ""
         reason = f": {support.how}" if support.how else ""

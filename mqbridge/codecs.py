@@ -38,6 +38,9 @@ class _Bytes:
     def decode(self, data: builtins.bytes, /) -> builtins.bytes:
         return data
 
+    def __repr__(self) -> str:
+        return "codecs.bytes"
+
     def __reduce__(self) -> str:
         return "bytes"  # this very object: in another process too, it is known by identity
 
@@ -54,6 +57,9 @@ class _Text:
 
     def decode(self, data: builtins.bytes, /) -> str:
         return data.decode()
+
+    def __repr__(self) -> str:
+        return "codecs.text"
 
     def __reduce__(self) -> str:
         return "text"
@@ -73,6 +79,9 @@ class _Json:
 
     def decode(self, data: builtins.bytes, /) -> Any:
         return _json.loads(data)
+
+    def __repr__(self) -> str:
+        return "codecs.json"
 
     def __reduce__(self) -> str:
         return "json"

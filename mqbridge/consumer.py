@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.errors import Closed, ConcurrentUse, InvalidSpec, MqbridgeError
@@ -32,6 +32,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 log = logging.getLogger("mqbridge.consumer")
 AckMode = Literal["explicit", "before", "auto"]
+
 
 def check_delay(delay_s: float) -> None:
     """Refuse what is no delay, here: in a batch of verbs the engine would refuse its neighbours with it."""
@@ -292,7 +293,7 @@ class BaseConsumer(Generic[T]):
         finally:
             self._polling.release()
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

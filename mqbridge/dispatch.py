@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import signal
 import threading
 from collections import deque
@@ -64,9 +65,11 @@ class Stop:
         self._event = threading.Event()
 
     def set(self) -> None:
+        """Ask for the stop; any thread, and a signal handler."""
         self._event.set()
 
     def is_set(self) -> bool:
+        """Was it asked for?"""
         return self._event.is_set()
 
 
@@ -120,6 +123,8 @@ class Dispatcher:
             raise ConfigurationError(f"workers must be 1 or more, not {workers}")
         if order not in ("key", "partition", "none"):
             raise ConfigurationError(f"order must be 'key', 'partition' or 'none', not {order!r}")
+        if order == "partition" and not isinstance(consumer, TopicConsumer):
+            raise ConfigurationError("order='partition' is for topics: a queue has no partitions; use 'key' or 'none'")
         if consumer._ack != "explicit" and retry is not None:
             raise ConfigurationError(
                 f"retry needs ack='explicit': with ack={consumer._ack!r} all is settled beforehand"
@@ -303,6 +308,9 @@ class Dispatcher:
             self._idle.notify_all()
 
     def _succeeded(self, delivery: Delivery[Any]) -> None:
+        if _is_lost(delivery):
+            self.stats.lost += 1
+            return
         if not delivery.settled:
             delivery.ack()
         self.stats.handled += 1
@@ -320,7 +328,7 @@ class Dispatcher:
             self._give_up(delivery, error)
             self.stats.dead_lettered += 1
             return None, 0.0
-        delay_s = self._policy.delay_s(delivery.attempt)
+        delay_s = self._policy.delay_s(delivery.attempt, random.random())
         self.stats.retried += 1
         if isinstance(self._consumer, TopicConsumer) and self._order != "none":
             return self._consumer._again_now(delivery), delay_s

@@ -77,6 +77,7 @@ class MqbridgeError(Exception):
 
     @property
     def message(self) -> str:
+        """The text, as `str` gives it."""
         return str(self.args[0])
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from mqbridge.errors import ConfigurationError
@@ -16,7 +17,7 @@ from mqbridge.errors import ConfigurationError
 __all__ = ["EVENTS", "Propagator"]
 
 EVENTS = ("sent", "received", "settled", "assignment", "error", "closed")
-"""The methods a hook object may have, each called with keyword facts:
+"""The methods a hook object may have, each called on the bus's callback thread, in order, with keyword facts:
 
 ``sent(destination, count, failed)``, ``received(destination, partition, count)``, ``settled(destination, count)``,
 ``assignment(group, assigned, revoked, lost)``, ``error(error, where)``, ``closed(what)``.
@@ -43,6 +44,8 @@ class HookSet:
         self.propagator: Propagator | None = None
         for hook in hooks:
             if isinstance(hook, Propagator):
+                if self.propagator is not None:
+                    raise ConfigurationError("there can be one Propagator: two would write over each other's headers")
                 self.propagator = hook
             elif not any(hasattr(hook, name) for name in EVENTS):
                 raise ConfigurationError(
@@ -54,6 +57,17 @@ class HookSet:
         self.assignment = _fan_out(hooks, "assignment")
         self.error = _fan_out(hooks, "error")
         self.closed = _fan_out(hooks, "closed")
+
+    def run_on(self, submit: Callable[[Callable[[], None]], None]) -> None:
+        """Have every call made through `submit`: the bus's callback thread, never one that sends or receives."""
+        for name in EVENTS:
+            call = getattr(self, name)
+            if call is not None:
+                setattr(self, name, _submitted(call, submit))
+
+
+def _submitted(call: Callable[..., None], submit: Callable[[Callable[[], None]], None]) -> Callable[..., None]:
+    return lambda **facts: submit(partial(call, **facts))
 
 
 def _fan_out(hooks: tuple[Any, ...], name: str) -> Callable[..., None] | None:

@@ -105,6 +105,9 @@ class Message(NamedTuple):
     timestamp: _dt.datetime | None = None
     routing_key: str = ""
     message_id: str | None = None
+    expires_in_s: float | None = None
+    priority: int | None = None
+    delay_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,7 @@ class Delivery(Generic[T]):
 
     @property
     def destination(self) -> Destination:
+        """The topic or queue it came from."""
         return self._block.destination
 
     @property
@@ -243,16 +247,16 @@ class Delivery(Generic[T]):
 
     def release(self, delay_s: float = 0.0) -> None:
         """Give it back, not my failure: delivered again, no attempt counted where RELEASE_UNCOUNTED is claimed."""
-        self._page.owner.release(self, delay_s)
+        self._page.owner._release(self, delay_s)
 
     def retry(self, delay_s: float = 0.0, error: BaseException | str | None = None) -> None:
         """This attempt failed: counted; past the limit the message is dead-lettered with the reason
         ``max-attempts``."""
-        self._page.owner.retry(self, delay_s, error)
+        self._page.owner._retry(self, delay_s, error)
 
     def reject(self, reason: str = "rejected by the application") -> None:
         """Dead-letter it now."""
-        self._page.owner.reject(self, reason)
+        self._page.owner._reject(self, reason)
 
     @property
     def settled(self) -> bool:

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.codecs import bytes as bytes_codec
@@ -534,7 +534,6 @@ class Producer:
 
 
 _Prepared = tuple["bytes | None", "bytes | None", "RawHeaders | None", "int | None", "str | None", "Extras | None"]
-Acks = Literal["all", "leader", "none"]
 _ROUTES_BY = {
     "direct": Cap.ROUTE_DIRECT,
     "fanout": Cap.ROUTE_FANOUT,

@@ -170,20 +170,20 @@ class QueueConsumer(BaseConsumer[T]):
             page.told[index] = 1  # type: ignore[attr-defined]
             self._verbs.append(verb)
 
-    def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+    def _release(self, delivery: Delivery[Any], delay_s: float) -> None:
         check_delay(delay_s)
         if delay_s:
             self._bus.capabilities.need(Cap.DELAYED_RETRY, "release(delay_s=...)")
         self._take(delivery, SettleVerb("release", (delivery._block.offset(delivery._index),), delay_s))
 
-    def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+    def _retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
         check_delay(delay_s)
         if delay_s:
             self._bus.capabilities.need(Cap.DELAYED_RETRY, "retry(delay_s=...)")
         text = None if error is None else _text(error)
         self._take(delivery, SettleVerb("retry", (delivery._block.offset(delivery._index),), delay_s, text))
 
-    def reject(self, delivery: Delivery[Any], reason: str) -> None:
+    def _reject(self, delivery: Delivery[Any], reason: str) -> None:
         if not self._dead_letters:
             raise ConfigurationError(
                 f"{self.queue} has no dead-letter queue, so reject() would drop the message. Nothing was "
@@ -291,9 +291,9 @@ class QueueConsumer(BaseConsumer[T]):
 
     def _give_up(self, delivery: Delivery[Any], error: BaseException) -> None:
         if self._max_attempts is not None and delivery.attempt >= self._max_attempts:
-            self.retry(delivery, 0.0, error)  # the queue counts, and dead-letters it for that reason
+            self._retry(delivery, 0.0, error)  # the queue counts, and dead-letters it for that reason
         else:
-            self.reject(delivery, _text(error))
+            self._reject(delivery, _text(error))
 
     def _return_unshown(self, deliveries: Sequence[Delivery[T]]) -> None:
         """Fetched, never seen by the application: back without an attempt."""

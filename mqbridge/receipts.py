@@ -57,6 +57,7 @@ class Receipt:
 
     @property
     def done(self) -> bool:
+        """Has it ended, one way or the other?"""
         return self._chunk.states[self._index] != PENDING
 
     def result(self, timeout: float | None = None) -> Confirmation:
@@ -119,6 +120,7 @@ class BatchReceipt(Sequence[Receipt]):
 
     @property
     def done(self) -> bool:
+        """Have all of them ended?"""
         return all(receipt.done for receipt in self)
 
     def result(self, timeout: float | None = None) -> list[Confirmation]:
@@ -138,7 +140,6 @@ class SendLog:
         self.turnstile = Turnstile()
         self.chunks: dict[int, Chunk] = {}
         self.failures: dict[int, MqbridgeError] = {}
-        self.failed_count = 0
         self._recent: dict[int, Chunk] = {}
         self._complete: set[int] = set()
         self._complete_below = 0
@@ -195,10 +196,11 @@ class SendLog:
             chunk = self._chunk(sequence)
             low = sequence & MASK
             high = min(SIZE, low + count - done)
-            if base_offset is not None:
+            if partition is not None:
                 self._columns(chunk)
-                chunk.offsets[low:high] = range(base_offset + done, base_offset + done + high - low)  # type: ignore[index]
                 chunk.partitions[low:high] = [partition] * (high - low)  # type: ignore[index]
+                if base_offset is not None:
+                    chunk.offsets[low:high] = range(base_offset + done, base_offset + done + high - low)  # type: ignore[index]
             with self._lock:  # against give_up_late, which looks and marks in one step too
                 if chunk.errors:  # some of them were given up before: their word stands
                     for index in range(low, high):
@@ -247,7 +249,6 @@ class SendLog:
                 if chunk.states[index] == PENDING:
                     chunk.errors[index] = error
                     chunk.states[index] = FAILED
-                    self.failed_count += 1
                     self.failures[item] = error
             self._reported(chunk, (index,))
         self._progress(0, len(sequence))
@@ -376,7 +377,6 @@ class SendLog:
                 if chunk.states[index] == PENDING:
                     chunk.errors[index] = error
                     chunk.states[index] = FAILED
-                    self.failed_count += 1
                     self.failures[sequence] = error
                     if chunk.callbacks:
                         calls.extend(chunk.callbacks.pop(index, ()))

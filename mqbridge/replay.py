@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -120,7 +121,7 @@ class Replay(Generic[T]):
         """End it; twice is harmless."""
         if not self._closed:
             self._closed = True
-            self._pending = iter(())
+            deque(self._pending, maxlen=0)  # run dry: an iteration under way holds this very iterator
             self._ready.set()
             self._bus._closables.pop(self, None)
             if not self._bus._guard.forked:
@@ -138,13 +139,13 @@ class Replay(Generic[T]):
 class _Nobody:
     """The owner of replayed deliveries: the slow verbs say why there is nothing to settle."""
 
-    def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+    def _release(self, delivery: Delivery[Any], delay_s: float) -> None:
         delivery._page.refuse(delivery._index)
 
-    def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+    def _retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
         delivery._page.refuse(delivery._index)
 
-    def reject(self, delivery: Delivery[Any], reason: str) -> None:
+    def _reject(self, delivery: Delivery[Any], reason: str) -> None:
         delivery._page.refuse(delivery._index)
 
 

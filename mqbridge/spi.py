@@ -2,9 +2,10 @@
 
 The rules of this room:
 
-- **Nothing here blocks.** An operation is submitted with a completion that is called exactly once, on any thread, maybe
-  before the call returns. A `ready` callback, coalesced, says that something can be taken. All waiting is above, in
-  waiting.py; that is what will make an asyncio face possible.
+- **Nothing here blocks**, `Engine.connect` and `Connection.close` apart, which end within their timeout. An operation
+  is submitted with a completion that is called exactly once, on any thread, maybe before the call returns. A `ready`
+  callback, coalesced, says that something can be taken. All waiting for an engine is above, in waiting.py; that is
+  what will make an asyncio face possible.
 - **Batches, not messages.** Records come in *blocks*: one fetched batch each, immutable. What happened to sends is
   reported by ranges or lists of sequence numbers, never by an object per message.
 - **Resolved once.** A sender opens a destination once and gets a channel; `Channel.append` is the only call per

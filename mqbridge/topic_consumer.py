@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -260,8 +261,16 @@ class TopicConsumer(BaseConsumer[T]):
         again = self._redeliver_due(max_messages)
         if again:
             return again
-        self._gated = sum(ledger.out for ledger in self._ledgers.values()) >= MAX_UNSETTLED
+        gated, self._gated = self._gated, sum(ledger.out for ledger in self._ledgers.values()) >= MAX_UNSETTLED
         if self._gated:
+            if not gated:
+                log.warning(
+                    "group %s: %d deliveries are out and not settled; no more is fetched until some are. The settled "
+                    "prefixes end at %s",
+                    self.group,
+                    MAX_UNSETTLED,
+                    self.next_offsets(),
+                )
             self._subscription.take(0)
             return []
         block = self._subscription.take(max_messages)
@@ -355,18 +364,22 @@ class TopicConsumer(BaseConsumer[T]):
             heapq.heappush(self._heap, (due, next(self._tie), redelivery))
         self._ready.set()
 
-    def release(self, delivery: Delivery[Any], delay_s: float) -> None:
+    def _release(self, delivery: Delivery[Any], delay_s: float) -> None:
+        self._bus.capabilities.need(Cap.TOPIC_RETRY, "release() on a topic")
         check_delay(delay_s)
         self._schedule(self._hold(delivery), delay_s)
 
-    def retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+    def _retry(self, delivery: Delivery[Any], delay_s: float, error: BaseException | str | None) -> None:
+        self._bus.capabilities.need(Cap.TOPIC_RETRY, "retry() on a topic")
         check_delay(delay_s)
         if self._policy.exhausted(delivery.attempt):
             self._die(delivery, "max-attempts", error)
             return
-        self._schedule(self._hold(delivery).failed(), delay_s or self._policy.delay_s(delivery.attempt))
+        self._schedule(
+            self._hold(delivery).failed(), delay_s or self._policy.delay_s(delivery.attempt, random.random())
+        )
 
-    def reject(self, delivery: Delivery[Any], reason: str) -> None:
+    def _reject(self, delivery: Delivery[Any], reason: str) -> None:
         self._die(delivery, "rejected", reason)
 
     def _die(self, delivery: Delivery[Any], reason: str, error: BaseException | str | None) -> None:

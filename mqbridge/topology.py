@@ -53,9 +53,24 @@ def _positive(field: str, value: float | None, *, zero: bool = False) -> None:
         raise InvalidSpec(f"{field} must be {'zero or more' if zero else 'above zero'}, not {value!r}", field=field)
 
 
+def _kind(field: str, value: Any, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidSpec(f"{field} must be a {kind.__name__}, not {type(value).__name__}", field=field)
+
+
+def _whole(field: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise InvalidSpec(f"{field} must be a whole number, not {value!r}", field=field)
+
+
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InvalidSpec(f"{field} must be one of {', '.join(allowed)}, not {value!r}", field=field)
+
+
+def _codec(codec: Any) -> None:
+    if not isinstance(codec, codecs.Codec):
+        raise InvalidSpec(f"a codec has name, encode and decode; {codec!r} has not", field="codec")
 
 
 class Destination:
@@ -117,7 +132,8 @@ class Topic(Destination, Generic[T]):
 
     `partitions` matters on creation and to partitioners; a bare ``Topic("orders")`` names an existing topic.
     `replication` and `min_insync` are the engine's default when None. `cleanup="compact"` keeps the last record
-    of each key. `nullable=False` refuses null values when sending.
+    of each key. `physical_name` is for engines with names of their own (Kafka, RabbitMQ); on the native one it has no
+    effect. `nullable=False` refuses null values when sending.
     """
 
     kind = "topic"
@@ -179,6 +195,9 @@ class Topic(Destination, Generic[T]):
                 raise InvalidSpec(f"{field} must be an integer, not {value!r}", field=field)
         if partitions is not None and partitions > 10_000:
             raise InvalidSpec(f"partitions must be at most 10000, not {partitions}", field="partitions")
+        _kind("retention", retention, Retention)
+        _kind("nullable", nullable, bool)
+        _codec(codec)
         if cleanup is not None:
             _one_of("cleanup", cleanup, ("delete", "compact"))
         self._settle(
@@ -202,7 +221,8 @@ class Queue(Destination, Generic[T]):
     `max_attempts` counts the first delivery: an application sees a message at most that many times, then it is
     dead-lettered. `dead_letter=True` is the queue ``NAME.dlq``, made by `admin.ensure`; None means that nothing is
     dead-lettered, and then `max_attempts` is refused, for it would drop. `max_length` and `max_bytes` count messages
-    that are ready. Durations are seconds.
+    that are ready. Durations are seconds. Of `retry_backoff` the delays count. `type` is RabbitMQ's; the native engine
+    has one kind and treats both alike.
     """
 
     kind = "queue"
@@ -291,6 +311,16 @@ class Queue(Destination, Generic[T]):
         codec: codecs.Codec[Any] = codecs.bytes,
         physical_name: str | None = None,
     ) -> None:
+        for field, value in (
+            ("max_attempts", max_attempts),
+            ("max_length", max_length),
+            ("max_bytes", max_bytes),
+            ("max_priority", max_priority),
+        ):
+            _whole(field, value)
+        _kind("retry_backoff", retry_backoff, RetryPolicy)
+        _kind("single_active", single_active, bool)
+        _codec(codec)
         _positive("max_attempts", max_attempts)
         _positive("message_ttl_s", message_ttl_s, zero=True)
         _positive("expires_s", expires_s)
@@ -414,6 +444,11 @@ def _differences(wanted: Destination, found: Destination) -> Iterator[tuple[str,
                 want, have = getattr(value, part), getattr(other, part)
                 if want is not None and want != have:
                     yield (f"retention.{part}", want, have)
+        elif isinstance(value, RetryPolicy) and isinstance(other, RetryPolicy):
+            # Of a queue's backoff the engine keeps the delays; how often is the queue's max_attempts.
+            for part in ("first_delay_s", "multiplier", "max_delay_s"):
+                if getattr(value, part) != getattr(other, part):
+                    yield (f"retry_backoff.{part}", getattr(value, part), getattr(other, part))
         elif value != other:
             yield (field, value, other)
 

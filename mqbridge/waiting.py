@@ -1,7 +1,7 @@
-"""Where the library waits. The rule of this room: no other module of the portable layer blocks a thread.
+"""Where the library waits for an engine. The rule of this room: no other module turns completions into waiting.
 
 An engine never blocks; it completes and it says ready. Here completions become results, and readiness becomes a
-wake-up. An asyncio face replaces this module and nothing else.
+wake-up. An asyncio face replaces this module, and dispatch.py, whose worker threads wait for work of their own.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from mqbridge.capabilities import Capabilities, Capability, Level, Support
 
 
 def table(emulation: Any = "allow", **special: Support) -> Capabilities:
-    rows: dict[Capability, Support] = {name: special.get(name.value, Support(Level.DIRECT)) for name in list(Capability)}
+    rows: dict[Capability, Support] = {
+        name: special.get(name.value, Support(Level.DIRECT)) for name in list(Capability)
+    }
     return Capabilities("some", rows, emulation=emulation)
 
 

@@ -190,7 +190,7 @@ def test_a_failed_commit_is_told_once_and_tried_again() -> None:
         with join(bus, settle_interval_s=60.0) as consumer:
             for delivery in consumer.poll():
                 delivery.ack()
-            fail_next(bus, 1, ConnectionLost("gone"), "commit")
+            fail_next(bus, 2, ConnectionLost("gone"), "commit")  # it tries twice
             with pytest.raises(ConnectionLost):
                 consumer.commit()
             consumer.commit()
@@ -252,9 +252,11 @@ def test_hooks_are_told_how_many_were_settled() -> None:
                     delivery.ack()
                 consumer.next_offsets()
                 consumer.commit()
-            counts = [event["count"] for event in recorder.of("settled", ONE)]
-            assert sum(counts) == 7
-            assert len(counts) == 3
+
+    # Hooks run on the callback thread, which has ended with the bus.
+    counts = [event["count"] for event in recorder.of("settled", ONE)]
+    assert sum(counts) == 7
+    assert len(counts) == 3
 
 
 def test_unsettled_at_close_is_delivered_again(bus: mq.Bus) -> None:
@@ -461,7 +463,7 @@ def test_a_second_member_drains_the_first(bus: mq.Bus) -> None:
     most the unsettled come again."""
     send(bus, TWO, 40)
     with join(bus, TWO, drain_timeout_s=0.3) as first:
-        got = []
+        got: list[mq.Delivery[Any]] = []
         while len(got) < 40:
             got += first.poll()
         seen = raws(got)
@@ -471,9 +473,8 @@ def test_a_second_member_drains_the_first(bus: mq.Bus) -> None:
             wait_until(lambda: (first.poll(timeout=0.01), len(first.assignment()) == 1)[1])
             (kept,) = first.assignment()
             moved = ({("two", 0), ("two", 1)} - {kept}).pop()
-            late = [d for d in got if ("two", d.partition) == moved and not d.raw or d in got[1::2]]
             refused, taken = [], []
-            for delivery in late:
+            for delivery in got[1::2]:
                 try:
                     delivery.ack()
                     taken.append(delivery)
@@ -485,7 +486,8 @@ def test_a_second_member_drains_the_first(bus: mq.Bus) -> None:
             again = drain(second, 0.3)
             second.commit()
             first.commit()
-            assert set(again) == {d.raw for d in got if ("two", d.partition) == moved and d.offset >= _first(refused)}
+            behind = [d for d in got if ("two", d.partition) == moved and (d.offset or 0) >= _first(refused)]
+            assert set(again) == {delivery.raw for delivery in behind}
             assert set(seen) == {b"%d" % number for number in range(40)}
             assert first.lag() == {kept: 0}
             assert second.lag() == {moved: 0}
@@ -587,7 +589,9 @@ def test_leftovers_do_not_make_a_member_deaf(bus: mq.Bus) -> None:
     with join(bus, drain_timeout_s=0.1, instance_id="a", rebalance="eager") as first:
         first.poll(1)[0].ack()
         with join(bus, instance_id="0", rebalance="eager") as second:
-            wait_until(lambda: ([d.ack() for d in first.poll(1, timeout=0.01)], not first.assignment())[1])
+            while first.assignment():
+                for delivery in first.poll(1, timeout=0.01):
+                    delivery.ack()
             assert len(drain(second, 0.3)) > 300
 
 
@@ -662,7 +666,8 @@ def test_seek_inside_a_stream(bus: mq.Bus) -> None:
     """The next record of a stream is the one sought, though the rest of the block was at hand."""
     send(bus, ONE, 8)
     with join(bus) as consumer:
-        got, sought = [], False
+        got: list[bytes | None] = []
+        sought = False
         for delivery in consumer.stream(idle_timeout_s=0.1):
             got.append(delivery.raw)
             delivery.ack()
@@ -704,7 +709,7 @@ def test_pause_holds_back_leftovers_too(bus: mq.Bus) -> None:
     send(bus, TWO, 20)
     with join(bus, TWO) as consumer:
         (first,) = consumer.poll(1)
-        shut = ("two", first.partition)
+        shut = ("two", first.partition or 0)
         consumer.pause([shut])
         got = drain(consumer, 0.05)
         assert len(got) == 10
@@ -822,12 +827,11 @@ def test_who_does_not_poll_loses_its_partitions_and_comes_back() -> None:
             consumer.commit()
             second.ack()
             clock.advance(61, step_s=1)
-            assert consumer.poll(timeout=0) == []
+            again = consumer.poll(timeout=5)
             with pytest.raises(LeaseLost, match="max_poll_interval_s"):
                 third.ack()
             with pytest.raises(LeaseLost, match="max_poll_interval_s"):
                 consumer.commit()
-            again = consumer.poll(timeout=5)
             assert raws(again) == [b"1", b"2"]
             for delivery in again:
                 delivery.ack()
@@ -919,7 +923,8 @@ def test_a_stopped_member_loses_its_lease_and_knows_it(tmp_path: Path) -> None:
                 member.send_signal(signal.SIGSTOP)
                 with join(bus) as consumer:
                     got: list[bytes] = []
-                    wait_until(lambda: got.extend(drain(consumer, 0.05)) or b"2" in got, 20)
+                    while b"2" not in got:
+                        got += drain(consumer, 0.2)
                     assert got in ([b"1", b"2"], [b"2"])
                     consumer.commit()
                     member.send_signal(signal.SIGCONT)

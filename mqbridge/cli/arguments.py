@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic from click 8.2 on
 
-_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _BYTES |= {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
@@ -33,7 +33,7 @@ def _measured(text: str, units: Mapping[str, float]) -> float | None:
 
 
 class Duration(_Type):
-    """``90``, ``90s``, ``15m``, ``12h``, ``7d``: seconds as a float."""
+    """``90s``, ``15m``, ``12h``, ``7d``: seconds as a float. The unit is due: a bare 7 may be meant as days."""
 
     name = "duration"
 
@@ -42,7 +42,8 @@ class Duration(_Type):
             return value
         seconds = _measured(value, _SECONDS)
         if seconds is None:
-            self.fail(f"{value!r} is no duration; write 90s, 15m, 12h or 7d", param, ctx)
+            what = "has no unit" if _measured(value, {"": 1.0}) is not None else "is no duration"
+            self.fail(f"{value!r} {what}; write 90s, 15m, 12h or 7d (units: {', '.join(_SECONDS)})", param, ctx)
         return seconds
 
 

@@ -16,12 +16,15 @@ from typing import Any
 import click
 
 import mqbridge as mq
+from mqbridge.cli.errors import suggest
 from mqbridge.cli.output import Format, Output, say
 
 NO_URL = (
-    "no URL: say which engine with --url, or set MQBRIDGE_URL. A folder on this machine: --url native:./data; "
-    "a server: --url kafka://localhost:9092 or --url amqp://localhost/"
+    "no URL: say which engine with --url, or set MQBRIDGE_URL. A folder on this machine: --url native:./data"
 )
+
+FOLDER = "native:./data"
+"""The URL that help and errors show."""
 
 
 class Front:
@@ -41,9 +44,10 @@ class Front:
 
     @property
     def program(self) -> str:
-        """How to call this front again; a URL that may hold a password is not repeated."""
-        if self.url_was_typed and self.url and "@" not in self.url:
-            return f"mqbridge --url {self.url}"
+        """How to call this front again; a URL that may hold a password is not repeated, nor one of memory, in which
+        the next command would find nothing."""
+        if self.url and (self.url_was_typed or is_memory(self.url)):
+            return program_at(self.url)
         return "mqbridge"
 
     def need_url(self) -> str:
@@ -52,13 +56,22 @@ class Front:
         return self.url
 
     @contextmanager
-    def bus(self, url: str | None = None, *, creates: bool = False) -> Iterator[mq.Bus]:
+    def bus(self, url: str | None = None, *, creates: bool = False, sends: bool = False) -> Iterator[mq.Bus]:
         """A connection. Only what makes something (`creates`) makes the folder of a native URL, too: a mistyped path is
-        an error, not an empty broker."""
+        an error, not an empty broker. What makes or `sends` is told if it does so in memory."""
         text = url if url is not None else self.need_url()
         if not creates:
             _check_folder(text)
-        with mq.connect(text) as bus:
+        if (creates or sends) and is_memory(text):
+            say(f"{text} is memory that ends with this command: what it makes or sends is gone; --url {FOLDER} keeps")
+        try:
+            opened = mq.connect(text)
+        except mq.InvalidSpec:
+            raise
+        except mq.ConfigurationError as error:
+            suggest(error, f"mend the URL; a folder on this machine is, for instance, {FOLDER}")
+            raise
+        with opened as bus:
             yield bus
 
     def be_verbose(self, level: int) -> None:
@@ -68,11 +81,23 @@ class Front:
             logging.getLogger("mqbridge").setLevel(logging.DEBUG if self.verbosity > 1 else logging.INFO)
 
 
+def is_memory(url: str) -> bool:
+    """Is it a native broker without a folder, which ends with this process?"""
+    return url.partition(":")[0].lower() == "native" and native_folder(url) is None
+
+
+def program_at(url: str) -> str:
+    """How to call this front at a URL."""
+    if "@" in url:
+        return "mqbridge --url URL"
+    return f"mqbridge --url {FOLDER if is_memory(url) else url}"
+
+
 def native_folder(url: str) -> Path | None:
     """The folder of a native URL, or None for memory and for other engines."""
     scheme, _, rest = url.partition(":")
     path = rest.partition("?")[0]
-    return Path(path) if scheme == "native" and path else None
+    return Path(path) if scheme.lower() == "native" and path else None
 
 
 def _check_folder(url: str) -> None:
@@ -118,7 +143,7 @@ def common_options() -> list[click.Parameter]:
             metavar="URL",
             expose_value=False,
             callback=_set_url,
-            help="native:./folder, kafka://host:9092 or amqp://host/  [default: $MQBRIDGE_URL]",
+            help="Which engine: native:./folder, or native: for memory  [default: $MQBRIDGE_URL]",
         ),
         click.Option(
             ["--output", "-o"],

@@ -10,8 +10,8 @@ import click
 
 import mqbridge as mq
 from mqbridge.cli.arguments import Moment
-from mqbridge.cli.context import Command, Front, front
-from mqbridge.cli.errors import INTERRUPTED
+from mqbridge.cli.context import Command, Front, front, native_folder, program_at
+from mqbridge.cli.errors import INTERRUPTED, suggest
 from mqbridge.cli.output import say
 from mqbridge.cli.reading import GroupReader, QueueReader, TopicReader
 from mqbridge.cli.records import FIELDS, Digest
@@ -97,8 +97,10 @@ def copy(
     counted = Digest(fields, distinct=unique) if wants_digest or unique else None
     with stopping() as stop, ExitStack() as stack:
         buses = Buses(it, stack)
-        sink_place = _target(buses, origin, target, create, partitions)
-        source = _source(buses, origin, target, stop, resume_group, form, follow=follow, limit=limit, batch=batch)
+        with _known(target, may_create=not create):
+            sink_place = _target(buses, origin, target, create, partitions)
+        with _known(origin):
+            source = _source(buses, origin, target, stop, resume_group, form, follow=follow, limit=limit, batch=batch)
         knows_partitions = origin.topic is not None or (isinstance(source, FileSource) and source.partitioned)
         by = partition_by or ("source" if knows_partitions else "key")
         sink = _sink(buses, sink_place, origin, form, routing_key, same_partition=by == "source")
@@ -146,6 +148,26 @@ class Buses:
         if bus is None:
             bus = self._open[place.url] = self._stack.enter_context(self._it.bus(place.url, creates=creates))
         return bus
+
+
+@contextmanager
+def _known(place: Place, *, may_create: bool = False) -> Iterator[None]:
+    """What is missing is at this place: say where to look, and for a target how to have it made."""
+    try:
+        yield
+    except mq.NotFound as error:
+        found = place.destination
+        if found is not None:
+            folder = native_folder(place.url)
+            there = f"{program_at(place.url)} {found.kind} list   (what is there)"
+            if folder is not None and not folder.exists():
+                there = f"mqbridge doctor {place.url}   (where that folder would be)"
+            if may_create and isinstance(found, mq.Exchange):
+                there += f"   or   {program_at(place.url)} exchange create {found.name}"
+            elif may_create:
+                there += "   or   the same copy with --create, which makes it"
+            suggest(error, there)
+        raise
 
 
 def _default_group(target: Place) -> str:
@@ -217,7 +239,8 @@ def _like(
     """A specification for the target: that of the source where both are of one kind."""
     known: Any = None
     if origin.destination is not None and origin.destination.kind == wanted.kind:
-        known = cast(Any, buses.at(origin).admin.describe(origin.destination))
+        with _known(origin):
+            known = cast(Any, buses.at(origin).admin.describe(origin.destination))
     if isinstance(wanted, mq.Topic):
         if known is None:
             return mq.Topic(wanted.name, partitions=partitions or 1)
@@ -286,8 +309,10 @@ def _reading(it: Front, where: Place, stop: Stop, form: TextForm | None) -> Iter
             capability="browse",
             instead="copy --digest",
         )
-    with it.bus(where.url) as bus:
-        source = ReaderSource(TopicReader(bus, where.topic, EARLIEST, stop, batch=5_000))
+    with ExitStack() as stack:
+        with _known(where):
+            bus = stack.enter_context(it.bus(where.url))
+            source = ReaderSource(TopicReader(bus, where.topic, EARLIEST, stop, batch=5_000))
         try:
             yield source
         finally:

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -27,12 +26,10 @@ from mqbridge.cli.errors import FAILED
 from mqbridge.cli.output import say
 
 Status = Literal["ok", "FAILED", "note", "NOT RUN"]
-EXTRAS = (("confluent-kafka", "kafka"), ("pika", "rabbitmq"), ("click", "cli"), ("rich", "cli"))
-NEEDS = {"kafka": "confluent-kafka", "kafkas": "confluent-kafka", "amqp": "pika", "amqps": "pika"}
+PACKAGES = ("click", "rich")
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph")
 SYNCS = 20
 SLOW_SYNC_MS = 50.0
-DOCKER_TIMEOUT_S = 10.0
 
 
 class Check(NamedTuple):
@@ -56,7 +53,7 @@ def doctor(at: str | None, capabilities: bool) -> None:
     if capabilities:
         _capabilities()
         return
-    checks = [*_python(), *_packages(it.url), *_docker()]
+    checks = [*_python(), *_packages()]
     if it.url:
         folder = native_folder(it.url)
         if folder is not None:
@@ -94,36 +91,13 @@ def _python() -> Iterator[Check]:
     yield Check("mqbridge", "ok", f"{mq.__version__} in {Path(mq.__file__).parent}")
 
 
-def _packages(url: str | None) -> Iterator[Check]:
-    scheme = (url or "").partition(":")[0]
-    for package, extra in EXTRAS:
+def _packages() -> Iterator[Check]:
+    for package in PACKAGES:
         try:
             yield Check(package, "ok", version(package))
         except PackageNotFoundError:
-            needed = NEEDS.get(scheme) == package
-            yield Check(
-                package,
-                "FAILED" if needed else "note",
-                "not installed" + (f", and {scheme}: needs it" if needed else ""),
-                f"pip install '.[{extra}]' in mqbridge's tree",
-            )
-
-
-def _docker() -> Iterator[Check]:
-    path = shutil.which("docker")
-    without = "only the tests against real Kafka and RabbitMQ need it; without it they are reported as NOT RUN"
-    if path is None:
-        yield Check("docker", "NOT RUN", "not found", without)
-        return
-    try:
-        done = subprocess.run([path, "info"], capture_output=True, timeout=DOCKER_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        yield Check("docker", "NOT RUN", f"`docker info` gave no answer within {DOCKER_TIMEOUT_S:g} s", without)
-        return
-    if done.returncode:
-        yield Check("docker", "NOT RUN", "found, and its daemon does not answer", without)
-    else:
-        yield Check("docker", "ok", path)
+            yield Check(package, "note", "not installed", "pip install '.[cli]' in mqbridge's tree")
+    yield Check("Kafka and RabbitMQ", "note", "not in this version, which has the native engine alone")
 
 
 # --- a native folder
@@ -168,7 +142,7 @@ def _file_system(place: Path) -> Check:
             "file system",
             "FAILED",
             f"{kind}: locks and Unix sockets do not work across machines, and locks may be granted twice",
-            "use a folder on a local disk; reach it from elsewhere through Kafka or RabbitMQ",
+            "use a folder on a local disk, and from one machine alone",
         )
     if kind in ("tmpfs", "ramfs"):
         return Check("file system", "note", f"{kind}: memory; all is gone when the machine restarts")
@@ -235,5 +209,5 @@ def _advice(error: mq.MqbridgeError) -> str:
     if isinstance(error, mq.CorruptLog):
         return "copy the folder somewhere safe before anything else is tried on it"
     if isinstance(error, mq.ConfigurationError):
-        return "mend the URL, or install what it needs"
+        return "mend the URL; a folder on this machine is, for instance, native:./data"
     return "check that the server runs and that host and port are right"

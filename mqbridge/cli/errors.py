@@ -23,7 +23,10 @@ _CODES: tuple[tuple[type[mq.MqbridgeError] | tuple[type[mq.MqbridgeError], ...],
     ((mq.Unreachable, mq.Denied), UNREACHABLE),
     (mq.ConfigurationError, USAGE),
 )
+_MAKERS = ("create", "bind", "produce", "consume", "copy")
+"""Verbs for which what is missing may well be made; whoever deletes or describes it has mistyped its name."""
 _NAMED = re.compile(r"\b(topic|queue|exchange)(?::| ')([A-Za-z0-9][A-Za-z0-9._-]*)")
+_NO_PARTITION = re.compile(r"\bhas (?:the|\d+) partitions?\b")
 _GROUP = re.compile(r"\bgroup '?([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -35,8 +38,22 @@ def exit_code(error: mq.MqbridgeError) -> int:
     return FAILED
 
 
+def named_queue(error: Exception) -> str | None:
+    """The queue that an error is about, if its text names one."""
+    named = _NAMED.search(str(error))
+    return named[2].rstrip(".") if named is not None and named[1] == "queue" else None
+
+
+def suggest(error: mq.MqbridgeError, line: str) -> None:
+    """What to try after this error, said by who knows more than its text tells; the first suggestion stays."""
+    vars(error).setdefault("next_line", line)
+
+
 def next_step(error: mq.MqbridgeError, program: str, command: str) -> str:
     """The command to try next. `program` is how this front was called, `command` the path of what failed."""
+    line: str | None = getattr(error, "next_line", None)
+    if line is not None:
+        return line
     said: str | None = getattr(error, "next_command", None)
     if said is not None:
         return f"{program} {said}"
@@ -45,8 +62,12 @@ def next_step(error: mq.MqbridgeError, program: str, command: str) -> str:
     group = _GROUP.search(text)
     if isinstance(error, mq.NotFound):
         if named is not None:
-            kind, name = named.groups()
-            return f"{program} {kind} list   (what is there)   or   {program} {kind} create {name.rstrip('.')}"
+            kind, name = named[1], named[2].rstrip(".")
+            if _NO_PARTITION.search(text) is not None:
+                return f"{program} {kind} describe {name}   (its partitions)"
+            there = f"{program} {kind} list   (what is there)"
+            makes = command.rpartition(" ")[2] in _MAKERS
+            return f"{there}   or   {program} {kind} create {name}" if makes else there
         return f"{program} group list" if group is not None else f"{program} topic list"
     if isinstance(error, mq.Mismatch) and named is not None:
         return f"{program} {named[1]} describe {named[2].rstrip('.')}   (what is there)"

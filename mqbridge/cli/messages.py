@@ -16,8 +16,8 @@ import mqbridge as mq
 from mqbridge.cli import records
 from mqbridge.cli.arguments import DESTINATION, DURATION, ESCAPED, HEADER, MOMENT, DestinationType, Moment
 from mqbridge.cli.context import Command, front
-from mqbridge.cli.errors import FAILED, INTERRUPTED
-from mqbridge.cli.output import on_terminal, printable, say
+from mqbridge.cli.errors import FAILED, INTERRUPTED, named_queue
+from mqbridge.cli.output import counted, on_terminal, printable, say
 from mqbridge.cli.reading import GroupReader, QueueReader, Reader, TopicReader
 from mqbridge.cli.records import Record, RecordError
 from mqbridge.cli.stopping import Stop, stopping
@@ -104,25 +104,33 @@ def produce(
         raise click.UsageError('with --json the key is in the line: {"key": ...}')
     if key is not None and key_separator is not None:
         raise click.UsageError("--key and --key-separator contradict each other")
+    keyless = 0
     whole_key = None if key is None else key.encode(errors="surrogateescape")
 
     def parse(line: bytes) -> Record:
+        nonlocal keyless
         line = line[:-1] if line[-1:] == b"\n" else line
         if as_json:
             record = records.from_line(line)
             return record._replace(headers=record.headers + headers) if headers else record
         if key_separator is not None:
             before, separator, value = line.partition(key_separator)
-            return Record(value, before, headers) if separator else Record(line, None, headers)
+            if separator:
+                return Record(value, before, headers)
+            keyless += 1
+            return Record(line, None, headers)
         return Record(line, whole_key, headers)
 
-    with stopping() as stop, front().bus() as bus, bus.producer() as producer:
+    with stopping() as stop, front().bus(sends=True) as bus, bus.producer() as producer:
         sending = Sending(producer, destination)
         try:
             _send_lines(_stdin(), parse, sending, routing_key, stop)
         finally:
             sending.look()
-            say(f"{sending.confirmed} messages confirmed by {destination}")
+            say(f"{counted(sending.confirmed, 'message')} confirmed by {destination}")
+            if keyless and key_separator is not None:
+                shown = key_separator.decode(errors="backslashreplace")
+                say(f"{counted(keyless, 'line')} had no separator {shown!r} and so no key: all of it is the value")
     if sending.failures:
         _report_failures(sending)
     if stop.is_set():
@@ -165,12 +173,22 @@ def _report_failures(sending: Sending) -> NoReturn:
     unknown = sum(1 for _, error in sending.failures if getattr(error, "outcome", "") == "unknown")
     outcome = f", {unknown} of them may have been applied" if unknown else ", not applied"
     sending.failures.sort(key=lambda pair: pair[0])
-    say(f"error: {len(sending.failures)} lines failed{outcome}; what follows them was not read")
+    say(f"error: {counted(len(sending.failures), 'line')} failed{outcome}; what follows them was not read")
     for number, error in sending.failures[:SHOWN]:
         say(f"  line {number}: {error}")
-    first = sending.failures[0][0]
-    say(f"try:   mend line {first}, and send again from there on (tail -n +{first})")
+    first, error = sending.failures[0]
+    say(f"try:   {_mending(error, first)}, and send again from there on (tail -n +{first})")
     raise click.exceptions.Exit(FAILED)
+
+
+def _mending(error: Exception, line: int) -> str:
+    """What to do before line `line` is sent again: only some failures are the line's fault."""
+    if isinstance(error, RecordError | mq.InvalidSpec):
+        return f"mend line {line}"
+    full = named_queue(error) if isinstance(error, mq.Rejected) and " is full" in str(error) else None
+    if full is not None:
+        return f"make room (for instance {front().program} consume queue:{full} --max 100)"
+    return f"mend what line {line} failed for"
 
 
 # --- consume
@@ -284,7 +302,12 @@ def consume(
         elif group is not None:
             if partition is not None:
                 raise click.UsageError("a group shares all partitions; --partition goes without --group")
-            reader = GroupReader(bus, source, group, start or EARLIEST, stop, follow=follow, limit=limit)
+            reader = grouped = GroupReader(bus, source, group, start or EARLIEST, stop, follow=follow, limit=limit)
+            if grouped.resumed and start is not None:
+                say(
+                    f"group {group} goes on at its committed offsets; --from {start.text} counts where it has none "
+                    "(`mqbridge group reset` moves it)"
+                )
         else:
             reader = TopicReader(
                 bus, source, start or EARLIEST, stop, partition=partition, follow=follow, limit=limit, batch=5000

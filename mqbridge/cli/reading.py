@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import mqbridge as mq
-from mqbridge.cli.output import say
+from mqbridge.cli.output import counted, say
 
 if TYPE_CHECKING:
     from mqbridge.cli.arguments import Moment
@@ -58,7 +58,11 @@ class TopicReader:
         self._partition = partition
         known = bus.admin.offsets(topic)
         if partition is not None and partition not in known:
-            raise mq.NotFound(f"{topic} has {len(known)} partitions, and no partition {partition}. Nothing was read.")
+            raise mq.NotFound(
+                f"{topic} has {counted(len(known), 'partition')}, and no partition {partition}. Nothing was read.",
+                next_command=f"topic describe {topic.name}   (its partitions)",
+            )
+        _say_if_beyond(topic, start, partition, known)
         end = _end(known, partition)
         self._replay = bus.replay(topic, start.position(lambda: known, partition), end)
         self.total: int | None = sum(high - low for low, high in self._replay.ranges.values())
@@ -101,6 +105,15 @@ class TopicReader:
 
     def close(self) -> None:
         self._replay.close()
+
+
+def _say_if_beyond(
+    topic: mq.Topic[bytes], start: Moment, partition: int | None, known: Mapping[int, PartitionOffsets]
+) -> None:
+    """An offset that is not there yet is allowed, and looks just like an empty partition."""
+    item = known.get(partition or 0)
+    if start.kind == "offset" and item is not None and start.number > item.end:
+        say(f"partition {partition or 0} of {topic} ends at {item.end}: there is nothing from {start.number} on yet")
 
 
 def _end(known: Mapping[int, PartitionOffsets], partition: int | None) -> Position:

@@ -254,7 +254,10 @@ class NativeAdmin:
 
     def health(self, done: Completion[Mapping[str, Any]]) -> None:
         session = self._connection.session
-        done({"engine": "native", "role": session.role, "epoch": session.session_epoch}, None)
+        found: dict[str, Any] = {"engine": "native", "role": session.role, "epoch": session.session_epoch}
+        if session.folder is not None:
+            found |= {"durability": session.settings.durability, "folder": str(session.folder)}
+        done(found, None)
 
 
 def _count(members: Any) -> int:

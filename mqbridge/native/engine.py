@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from mqbridge import spi
 from mqbridge.capabilities import Capabilities
-from mqbridge.errors import ConfigurationError, MqbridgeError, Unsupported
+from mqbridge.errors import ConfigurationError, ConnectionLost, MqbridgeError, Unsupported
 from mqbridge.native.administering import NativeAdmin
 from mqbridge.native.claims import CLAIMS
 from mqbridge.native.group_member import GroupMember
@@ -37,13 +37,15 @@ Note = dict[str, Any]
 
 MAX_MESSAGE_BYTES: Final = 16 << 20
 HEARTBEAT_S: Final = 0.5
+ASK_AGAIN_S: Final = 0.2
 MAX_ORPHAN_NOTES: Final = 1000
 
 OPTIONS: Final = {
     "name": "share a broker in memory within this process, by this name",
-    "durability": "os (survives the death of processes, default) or disk (survives the loss of power)",
-    "segment_bytes": "where a partition's log begins a new file; default 64 MiB",
-    "takeover_timeout_s": "how long to look for a new host when the old one is gone; default 10",
+    "durability": "os (survives the death of processes) or disk (survives the loss of power); left out: what the "
+    "folder is open with, or os",
+    "segment_bytes": "where a partition's log begins a new file; left out: what the folder is open with, or 64 MiB",
+    "takeover_timeout_s": "say so when a new host has not been found for this long, and look on; default 10",
     "clock": "a clock object, for tests (mqbridge.testing.VirtualClock)",
 }
 
@@ -83,8 +85,10 @@ class NativeEngine:
                 request.on_state("connected", f"epoch {epoch}")
             elif state == "lost":
                 request.on_state("reconnecting", f"the host of epoch {epoch} is gone; taking over or following another")
+            elif state == "unreachable":
+                request.on_state("reconnecting", "no host of the folder could be reached; looking on")
             else:
-                request.on_state("closed", "no host of the folder could be reached")
+                request.on_state("closed", "the folder cannot be hosted any more")
 
         options = SessionOptions(
             settings=settings,
@@ -115,6 +119,7 @@ class NativeConnection:
         self._listeners: dict[tuple[str, str], Callable[[Note], None]] = {}
         self._orphans: deque[Note] = deque(maxlen=MAX_ORPHAN_NOTES)
         self._backlogs = Linger(0.02)
+        self._repeats = Linger(ASK_AGAIN_S)
         stepped = as_stepped(self.clock)
         # Before the broker ticks at the new time, those that live in this process say that they do.
         self._unsubscribe = None if stepped is None else stepped.subscribe(self._heartbeat)
@@ -171,6 +176,7 @@ class NativeConnection:
         if callable(self._unsubscribe):
             self._unsubscribe()
         self._backlogs.close()
+        self._repeats.close()
         for sender in list(self.senders):
             sender.close(lambda _result, _error: None)
         try:
@@ -230,21 +236,45 @@ class NativeConnection:
             for sender in list(self.senders):
                 sender.restored()
             self._on_state("connected", f"the host of the folder is {self.session.role}")
+        elif state == "unreachable":
+            # A state and no more: whoever holds the folder may be recovering a large one, and everybody goes on after.
+            self._on_state("reconnecting", str(self.session.trouble))
         else:
-            self._on_state("closed", "no host of the folder could be reached")
+            error = self.session.failure
+            assert error is not None, "a session that fails says why"
+            for one in everybody:
+                one.failed(error)
+            for sender in list(self.senders):
+                sender.fail(error)
+            self._on_state("closed", str(error))
+
+    def ask_again(self, error: MqbridgeError, job: Callable[[], None]) -> bool:
+        """For what the library asks in its own name: whether `error` passes. If so, `job` runs soon, or everybody is
+        told when there is a host again.
+        """
+        if isinstance(error, ConnectionLost):
+            if self.session.role != "down":
+                self._repeats.add(job)
+            return True
+        if error.retryable and error.outcome == "not_applied":
+            self._repeats.add(job)
+            return True
+        return False
 
     def wake_backlogs(self) -> None:
         """A shipment waits for a host; the host may be there already."""
         self._backlogs.add(self._try_backlogs)
 
     def _try_backlogs(self) -> None:
-        if self.session.role != "down" or self.closed:
+        if self.session.role != "down" or self.session.failure is not None or self.closed:
             for sender in list(self.senders):
                 sender.restored()
 
     def _heartbeat(self) -> None:
         for member in list(self.members):
             member.heartbeat()
+        for sender in list(self.senders):
+            sender.expire()
 
 
 def _target(request: spi.ConnectRequest) -> tuple[Memory | Folder, Settings]:
@@ -255,10 +285,10 @@ def _target(request: spi.ConnectRequest) -> tuple[Memory | Folder, Settings]:
             "native:/folder) or "
             "memory (native:)"
         )
-    durability = options.get("durability", "os")
-    if durability not in ("os", "disk"):
+    durability = options.get("durability")
+    if durability not in ("os", "disk", None):
         raise ConfigurationError(f"durability must be 'os' or 'disk', not {durability!r}")
-    segment_bytes = int(_number(options, "segment_bytes", Settings().segment_bytes))
+    segment_bytes = int(_number(options, "segment_bytes", 0.0)) if "segment_bytes" in options else None
     settings = Settings(durability=durability, segment_bytes=segment_bytes)
     if not url.path:
         return Memory(options.get("name")), settings

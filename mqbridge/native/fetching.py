@@ -1,11 +1,12 @@
 """Reading partitions ahead: one fetch under way for each, its batches kept as blocks until they are taken.
 
 The rule: a fetch that was asked for before a seek, or under an earlier lease, is recognised by its generation and
-dropped.
+dropped; the answer looks at the generation and moves the place on in one step, so that no seek falls in between.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ LOW_WATER_RECORDS = 500
 
 
 class PartitionFetch:
-    """The reading place in one partition. `take` and `seek` are called by one thread; answers come on any."""
+    """The reading place in one partition. `take` is called by one thread; answers and seeks come on any."""
 
     def __init__(
         self,
@@ -49,6 +50,13 @@ class PartitionFetch:
         self._generation = 0
         self._asked = False
         self._watching = False
+        # Held for a few assignments, never while calling out.
+        self._moving = threading.Lock()
+
+    @property
+    def generation(self) -> int:
+        """Changes with each seek."""
+        return self._generation
 
     def take(self) -> RecordBlock | None:
         """The next block, or None; asks for more when little is left."""
@@ -56,25 +64,27 @@ class PartitionFetch:
             return None
         if self._buffered <= LOW_WATER_RECORDS and not self._asked and not self._watching:
             self._ask()
-        try:
+        with self._moving:
+            if not self._blocks:
+                return None
             block = self._blocks.popleft()
-        except IndexError:
-            return None
-        self._buffered -= block.count
+            self._buffered -= block.count
         return block
 
     def seek(self, offset: int) -> None:
         """Go on at `offset`; what was fetched is dropped."""
-        self._generation += 1
-        self._blocks.clear()
-        self._buffered = 0
-        self._asked = self._watching = False
-        self.position = offset
+        with self._moving:
+            self._generation += 1
+            self._blocks.clear()
+            self._buffered = 0
+            self._asked = self._watching = False
+            self.position = offset
 
     def rewind(self) -> None:
         """The broker is another one: what was asked for will not be answered; what was fetched stays."""
-        self._generation += 1
-        self._asked = self._watching = False
+        with self._moving:
+            self._generation += 1
+            self._asked = self._watching = False
 
     def data(self) -> None:
         """The broker says that something was appended."""
@@ -82,44 +92,47 @@ class PartitionFetch:
         self._ready()
 
     def _ask(self) -> None:
-        self._asked = True
-        generation = self._generation
+        with self._moving:
+            self._asked = True
+            generation, offset = self._generation, self.position
         args = {
             "topic": self.topic.name,
             "partition": self.partition,
-            "offset": self.position,
+            "offset": offset,
             "max_bytes": MAX_FETCH_BYTES,
             "watch": True,
         }
-        self._session.call("fetch", args, (), lambda *answer: self._answered(generation, *answer))
+        self._session.call("fetch", args, (), lambda *answer: self._answered(generation, offset, *answer))
 
     def _answered(
-        self, generation: int, reply: dict[str, Any] | None, batches: list[RecordBatch], error: MqbridgeError | None
+        self,
+        generation: int,
+        position: int,
+        reply: dict[str, Any] | None,
+        batches: list[RecordBatch],
+        error: MqbridgeError | None,
     ) -> None:
-        if generation != self._generation:
-            return
-        # `_asked` falls last: the taking thread would ask for the same place once more while it is being moved on.
-        if error is not None or reply is None:
-            self._asked = False
-            # Without a host there is nothing to fetch from: the lease ends with it, and the group begins anew.
-            if error is not None and not isinstance(error, ConnectionLost):
-                self._failed(self, error)
-            return
-        if not batches:
-            # Whoever is answered with nothing is told of the next append, whether or not blocks wait here: they may all
-            # be taken by the time of this answer, and then nobody would ask again.
-            self._watching = True
-            self._asked = False
-            return
-        position = self.position
-        for base, batch in zip(reply["base_offsets"], batches, strict=True):
+        blocks: list[RecordBlock] = []
+        for base, batch in zip([] if reply is None else reply["base_offsets"], batches, strict=True):
             if base < position:
                 batch = batch.slice(position - base, batch.count)
                 base = position
-            block = RecordBlock(self.topic, self.partition, self.lease, base, batch)
-            position = block.next_offset
-            self._blocks.append(block)
-            self._buffered += block.count
-        self.position = position
-        self._asked = False
-        self._ready()
+            blocks.append(RecordBlock(self.topic, self.partition, self.lease, base, batch))
+            position = blocks[-1].next_offset
+        with self._moving:
+            if generation != self._generation:
+                return
+            if error is None and reply is not None:
+                self._blocks.extend(blocks)
+                self._buffered += sum(block.count for block in blocks)
+                self.position = position
+                # Whoever is answered with nothing is told of the next append, whether or not blocks wait here: they
+                # may all be taken by the time of this answer, and then nobody would ask again.
+                self._watching = not blocks
+            # Last: `take` looks at it without the lock.
+            self._asked = False
+        if blocks:
+            self._ready()
+        # Without a host there is nothing to fetch from: the lease ends with it, and the group begins anew.
+        elif error is not None and not isinstance(error, ConnectionLost):
+            self._failed(self, error)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mqbridge.errors import ConnectionLost, Fenced, MqbridgeError, OffsetLost
+from mqbridge.errors import Fenced, MqbridgeError, OffsetLost
 from mqbridge.native.fetching import PartitionFetch
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.spi import (
@@ -52,6 +52,7 @@ class GroupMember:
         self._paused: set[TopicPartition] = set()
         self._last_take_s = connection.clock.mono_s()
         self._absent = False
+        self._joining = False
         self._closed = False
         # Assignments become events and fetches in one step: a block must not be taken before its lease is announced.
         self._changing = threading.Lock()
@@ -62,6 +63,14 @@ class GroupMember:
     # --- membership
 
     def _join(self) -> None:
+        """Whoever finds that it should be a member: the poller, or who hears of a host. One join is under way at a
+        time, or the group would have a member that nobody knows of.
+        """
+        with self._changing:
+            if self._joining or self._closed or self.member is not None:
+                return
+            self._joining = True
+            self._absent = False
         start = self._spec.start
         place: Reply = {"kind": start.kind}
         if start.kind == "at":
@@ -82,10 +91,12 @@ class GroupMember:
 
     def _joined(self, reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
         if error is not None or reply is None:
-            if error is not None and not isinstance(error, ConnectionLost):
+            self._joining = False
+            if error is not None and not self._connection.ask_again(error, self._join):
                 self._say(Fatal(error))
             return
         self.member = reply["member"]
+        self._joining = False
         if self._closed:  # while the answer was on its way: nobody would keep this member alive, nor miss it soon
             self._leave(reply["member"])
             return
@@ -107,7 +118,8 @@ class GroupMember:
                 if place in self._fetches:
                     self._fetches[place].stopped = True
             member = self.member
-            self._say(Revoking(places, float(note["deadline_s"]), lambda: self._released(member, places)))
+            leases = {place: self._fetches[place].lease for place in places if place in self._fetches}
+            self._say(Revoking(places, float(note["deadline_s"]), lambda: self._released(member, places, leases)))
         elif kind == "lost":
             self._lose(tuple((topic, p) for topic, p in note["partitions"]), str(note.get("reason", "revoked")))
         elif kind == "removed":
@@ -126,11 +138,16 @@ class GroupMember:
         fetch.paused = place in self._paused
         self._fetches[place] = fetch
 
-    def _released(self, member: str | None, places: tuple[TopicPartition, ...]) -> None:
-        for place in places:
-            self._fetches.pop(place, None)
+    def _released(
+        self, member: str | None, places: tuple[TopicPartition, ...], leases: Mapping[TopicPartition, int]
+    ) -> None:
         if member is None or member != self.member:
-            return
+            return  # its leases ended with the membership; what is there now is of another one
+        with self._changing:
+            for place, lease in leases.items():
+                fetch = self._fetches.get(place)
+                if fetch is not None and fetch.lease == lease:
+                    del self._fetches[place]
         args = {"group": self._spec.group, "member": member, "partitions": [list(place) for place in places]}
         self._session.call("released", args, (), self._ignored)
 
@@ -170,6 +187,10 @@ class GroupMember:
         self._say(Disconnected("the host of the folder is gone"))
         self._lose(tuple(self._fetches), "the host of the folder is gone, and its leases with it")
 
+    def failed(self, error: MqbridgeError) -> None:
+        """There will be no host any more."""
+        self._say(Fatal(error))
+
     def restored(self) -> None:
         if not self._closed:
             self._say(Reconnected())
@@ -191,10 +212,11 @@ class GroupMember:
                 f"{self._spec.max_poll_interval_s:g}, and left the group",
             )
             return
-        self._session.call("heartbeat", {"group": self._spec.group, "member": member}, (), self._heard)
+        args = {"group": self._spec.group, "member": member}
+        self._session.call("heartbeat", args, (), lambda _reply, _batches, error: self._heard(member, error))
 
-    def _heard(self, _reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
-        if isinstance(error, Fenced) and self.member is not None:
+    def _heard(self, member: str, error: MqbridgeError | None) -> None:
+        if isinstance(error, Fenced) and self.member == member:
             self._removed("its session had timed out")
 
     def _leave(self, member: str) -> None:
@@ -217,8 +239,7 @@ class GroupMember:
 
     def take(self, max_records: int) -> Block | None:
         self._last_take_s = self._connection.clock.mono_s()
-        if self._absent and not self._closed:
-            self._absent = False
+        if self._absent:
             self._join()
         if max_records <= 0:
             return None
@@ -234,7 +255,8 @@ class GroupMember:
 
     def _fetch_failed(self, fetch: PartitionFetch, error: MqbridgeError) -> None:
         if not isinstance(error, OffsetLost):
-            self._say(Fatal(error))
+            if not self._connection.ask_again(error, self._ready):
+                self._say(Fatal(error))
             return
         if self._spec.on_gap == "fail":
             fetch.stopped = True
@@ -244,14 +266,16 @@ class GroupMember:
             fetch.seek(error.__dict__["start"])
             self._ready()
             return
-        self._session.call(
-            "offsets", {"topic": fetch.topic.name}, (), lambda reply, _b, failure: self._to_end(fetch, reply, failure)
-        )
+        generation = fetch.generation
 
-    def _to_end(self, fetch: PartitionFetch, reply: Reply | None, error: MqbridgeError | None) -> None:
-        if error is None and reply is not None:
-            fetch.seek(reply["partitions"][str(fetch.partition)]["end"])
-            self._ready()
+        def to_end(reply: Reply | None, _batches: list[RecordBatch], failure: MqbridgeError | None) -> None:
+            if failure is not None and not self._connection.ask_again(failure, self._ready):
+                self._say(Fatal(failure))
+            elif reply is not None and fetch.generation == generation:  # else the application has sought elsewhere
+                fetch.seek(reply["partitions"][str(fetch.partition)]["end"])
+                self._ready()
+
+        self._session.call("offsets", {"topic": fetch.topic.name}, (), to_end)
 
     def commit(
         self,

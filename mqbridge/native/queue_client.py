@@ -4,11 +4,12 @@ of it, so that competing consumers share by speed; the broker keeps the prefetch
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound
+from mqbridge.errors import MqbridgeError, NotFound
 from mqbridge.native.blocks import QueueBlock
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.spi import (
@@ -43,16 +44,25 @@ class QueueClient:
         self._asked = False
         self._watching = False
         self._closed = False
+        self._beginning = False
+        # Tags are numbers of one consumer at one host: until the loss of it was read, neither is a message of the next
+        # one handed out nor is a tag of the old one sent there.
+        self._stale = False
+        self._handing = threading.Lock()
         connection.queue_clients.append(self)
         self._consume()
 
     def _consume(self) -> None:
+        if self._closed or self._beginning or self._consumer is not None:
+            return
+        self._beginning = True
         args = {"queue": self._spec.queue.name, "prefetch": self._spec.prefetch, "priority": self._spec.priority}
         self._session.call("consume", args, (), self._consuming)
 
     def _consuming(self, reply: Reply | None, _batches: list[RecordBatch], error: MqbridgeError | None) -> None:
+        self._beginning = False
         if error is not None or reply is None:
-            if error is not None and not isinstance(error, ConnectionLost):
+            if error is not None and not self._connection.ask_again(error, self._consume):
                 self._say(Fatal(error))
             return
         self._consumer = reply["consumer"]
@@ -66,8 +76,7 @@ class QueueClient:
             self._ready()
         elif note["note"] == "cancelled":
             reason = str(note.get("reason", "it was deleted"))
-            self._forget()
-            self._say(Disconnected(reason))
+            self._disconnect(reason)
             self._say(
                 Fatal(
                     NotFound(
@@ -80,8 +89,18 @@ class QueueClient:
             )
 
     def lost(self) -> None:
-        self._forget()
-        self._say(Disconnected("the host of the folder is gone"))
+        self._disconnect("the host of the folder is gone")
+
+    def failed(self, error: MqbridgeError) -> None:
+        """There will be no host any more."""
+        self._say(Fatal(error))
+
+    def _disconnect(self, reason: str) -> None:
+        with self._handing:
+            self._forget()
+            self._stale = True
+            self._events.append(Disconnected(reason))
+        self._ready()
 
     def _forget(self) -> None:
         if self._consumer is not None:
@@ -102,16 +121,23 @@ class QueueClient:
 
     def events(self) -> list[Event]:
         events: list[Event] = []
-        while self._events:
-            events.append(self._events.popleft())
+        with self._handing:
+            while self._events:
+                events.append(self._events.popleft())
+            self._stale = False
         return events
 
     def take(self, max_records: int) -> Block | None:
         if max_records <= 0:
             return None  # a sign of life only, which a queue does not need
-        if not self._blocks and not self._asked and not self._watching:
+        if not self._stale and not self._blocks and not self._asked and not self._watching:
             self._ask(max_records)
-        return self._blocks.popleft() if self._blocks else None
+        with self._handing:
+            if self._blocks and not self._stale:
+                return self._blocks.popleft()
+        if self._stale:
+            self._ready()
+        return None
 
     def _ask(self, max_records: int) -> None:
         consumer = self._consumer
@@ -128,7 +154,7 @@ class QueueClient:
             return
         self._asked = False
         if error is not None or reply is None:
-            if error is not None and not isinstance(error, ConnectionLost):
+            if error is not None and not self._connection.ask_again(error, self._ready):
                 self._say(Fatal(error))
             return
         if not batches:
@@ -140,9 +166,9 @@ class QueueClient:
             self._ready()
             return
 
-        def settled(_refused: tuple[int, ...] | None, failure: MqbridgeError | None) -> None:
+        def settled(refused: tuple[int, ...] | None, failure: MqbridgeError | None) -> None:
             # At most once: only what is settled for certain is shown.
-            if failure is None:
+            if failure is None and not refused:
                 self._blocks.append(block)
                 self._ready()
 
@@ -150,7 +176,7 @@ class QueueClient:
 
     def settle(self, verbs: Sequence[SettleVerb], done: Completion[tuple[int, ...]]) -> None:
         consumer = self._consumer
-        if consumer is None:
+        if consumer is None or self._stale:
             done(tuple(token for verb in verbs for token in verb.tokens), None)
             return
 

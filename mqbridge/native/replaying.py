@@ -97,6 +97,11 @@ class NativeReplay:
             )
 
     def _failed(self, _fetch: PartitionFetch, error: MqbridgeError) -> None:
+        if not self._connection.ask_again(error, self._ready):
+            self.failed(error)
+
+    def failed(self, error: MqbridgeError) -> None:
+        """There will be no host any more, or the broker cannot read it."""
         self._failure = error
         self._ready()
 

@@ -2,23 +2,26 @@
 
 The rules: a message costs one append to a list, so that appending needs no lock; a batch is built and submitted under
 the channel's lock, so that batches of a channel arrive in order; what was certainly not applied is sent again by itself
-when there is a host again, what may have been applied only if the producer asked for `on_unknown="resend"`.
+when there is a host or room again, what may have been applied only if the producer asked for `on_unknown="resend"`.
+Nothing new passes what is to be sent again: once something was refused, or is out on a link that has been replaced, the
+channel waits until all that is out has ended, and goes on from the backlog in the order of the numbers.
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
-from collections import deque
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge import errors, spi
 from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
 from mqbridge.messages import RawHeaders
+from mqbridge.native.runtime.links import Link, NoRoom
 from mqbridge.native.runtime.timers import Linger
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.semantics import reserved
@@ -32,11 +35,14 @@ T = TypeVar("T")
 Record = tuple[int, "bytes | None", "bytes | None", "RawHeaders | None", "int | None"]
 PER_RECORD_BYTES = 32
 PER_HEADER_BYTES = 8
+GIVE_UP_EARLY_S = 2.0
+"""A backlog gives up this long before the delivery timeout: afterwards nobody could say that it was not applied."""
 
 
 @dataclass(slots=True)
 class Shipment:
-    """Batches on their way: the sequence numbers of each, and when they were built."""
+    """Batches on their way: the sequence numbers of each, and when they were built. `number` orders those of a channel;
+    `doubtful` says that an earlier attempt may have been applied."""
 
     op: str
     args: dict[str, Any]
@@ -44,6 +50,8 @@ class Shipment:
     sequences: list[Sequence[int]]
     size_bytes: int
     built_s: float
+    number: int = -1
+    doubtful: bool = False
 
 
 class NativeSender:
@@ -93,6 +101,16 @@ class NativeSender:
         for channel in list(self._channels):
             channel.ship_backlog()
 
+    def expire(self) -> None:
+        """Called at intervals: what waited too long for a host is given up."""
+        for channel in list(self._channels):
+            channel.expire_backlog()
+
+    def fail(self, error: MqbridgeError) -> None:
+        """There will be no host."""
+        for channel in list(self._channels):
+            channel.fail_backlog(error)
+
     def tell_room(self) -> None:
         for channel in list(self._channels):
             channel.reports.room()
@@ -126,7 +144,16 @@ class BaseChannel:
         self._closed = False
         self._lock = threading.RLock()
         self._buffers: list[list[Record]] = []
-        self._backlog: deque[Shipment] = deque()
+        # Ordered by number.
+        self._backlog: list[Shipment] = []
+        self._shipment_numbers = itertools.count()
+        # Counted up by different parties, so that neither needs the other's lock: under the channel's, and by answers,
+        # which come one at a time.
+        self._shipped = 0
+        self._ended = 0
+        # Where what is out went, and whether something of it was refused.
+        self._link: Link | None = None
+        self._refused = False
 
     @property
     def appended(self) -> int:
@@ -156,10 +183,16 @@ class BaseChannel:
             if shipment is None:
                 return
             self._sender.account(shipment.size_bytes)
+            shipment.number = next(self._shipment_numbers)
+            link = self._session.link
             if self._backlog:
                 self._backlog.append(shipment)
+            elif self._may_ship(link):
+                self._ship(link, shipment)
             else:
-                self._ship(shipment)
+                self._backlog.append(shipment)
+                if self._shipped == self._ended:  # since it was looked at: the answer found no backlog to go on with
+                    self._sender.connection.wake_backlogs()
 
     def close(self) -> None:
         """Submit what is buffered; a record that an appending thread puts into a buffer after this is submitted by that
@@ -182,8 +215,19 @@ class BaseChannel:
             self._built = max(self._built, records[-1][0] + 1)
         return records
 
-    def _ship(self, shipment: Shipment) -> None:
-        self._session.call(shipment.op, shipment.args, shipment.batches, partial(self._answered, shipment))
+    def _may_ship(self, link: Link) -> bool:
+        """Or would it pass what is out and may come back? Under the lock."""
+        return self._shipped == self._ended or (link is self._link and not self._refused)
+
+    def _ship(self, link: Link, shipment: Shipment) -> bool:
+        """Submit it; False if it was refused, and is or will be in the backlog again. Under the lock."""
+        self._link = link
+        self._shipped += 1
+        self._refused = False
+        if not link.call(shipment.op, shipment.args, shipment.batches, partial(self._answered, shipment)):
+            self._refused = True
+            return False
+        return True
 
     def _answered(
         self,
@@ -192,8 +236,19 @@ class BaseChannel:
         _batches: list[RecordBatch],
         error: MqbridgeError | None,
     ) -> None:
-        if isinstance(error, ConnectionLost) and self._again(shipment, error):
-            return
+        again = error is not None and isinstance(error, _COMES_AGAIN) and self._again(shipment, error)
+        # After it is back in the backlog: whoever sees that nothing is out may ship.
+        self._ended += 1
+        if not again:
+            self._end(shipment, reply, error)
+        if self._backlog and self._shipped == self._ended:
+            if error is None or self._closed:
+                self.ship_backlog()
+            else:
+                # In a moment: what refused this one would refuse it again now.
+                self._sender.connection.wake_backlogs()
+
+    def _end(self, shipment: Shipment, reply: dict[str, Any] | None, error: MqbridgeError | None) -> None:
         # Half full: a sender may have met FULL with what was in its own buffer counted on top.
         was_full = self._sender.in_flight_bytes * 2 >= self._max_in_flight
         self._sender.account(-shipment.size_bytes)
@@ -209,45 +264,60 @@ class BaseChannel:
         raise TypeError("a channel knows how to read its answers")
 
     def _again(self, shipment: Shipment, error: MqbridgeError) -> bool:
-        """Keep it for the next host, if that cannot duplicate or duplicates are wanted."""
-        if error.outcome != "not_applied" and self._sender.spec.on_unknown != "resend":
-            return False
+        """Keep it for the next host or for when there is room, if that cannot duplicate or duplicates are wanted."""
+        if error.outcome != "not_applied":
+            if self._sender.spec.on_unknown != "resend":
+                return False
+            shipment.doubtful = True
         if self._closed or self._sender.connection.closed or self._expired(shipment):
             return False
         with self._lock:
-            self._backlog.append(shipment)
-        self._sender.connection.wake_backlogs()
+            insort(self._backlog, shipment, key=_shipment_number)
         return True
 
     def _expired(self, shipment: Shipment) -> bool:
         age_s = self._sender.connection.clock.mono_s() - shipment.built_s
-        return age_s >= self._sender.spec.delivery_timeout_s
+        timeout_s = self._sender.spec.delivery_timeout_s
+        return age_s >= timeout_s - min(GIVE_UP_EARLY_S, timeout_s / 2)
 
     def ship_backlog(self) -> None:
-        """Submit again what waited for a host, in order; what waited too long fails as not applied."""
+        """Submit again what waited for a host or for room, in order, as far as it is taken."""
+        self.expire_backlog()
         with self._lock:
-            waiting, self._backlog = self._backlog, deque()
-            for shipment in waiting:
-                if self._expired(shipment):
-                    self._fail(shipment)
-                else:
-                    self._ship(shipment)
+            while self._backlog:
+                link = self._session.link
+                # Taken off before it is shipped: refused, it may be back at once. And then the rest waits with it.
+                if not self._may_ship(link) or not self._ship(link, self._backlog.pop(0)):
+                    return
 
-    def fail_backlog(self) -> None:
+    def expire_backlog(self) -> None:
+        """What waited too long fails."""
+        if self._backlog:
+            with self._lock:
+                late = [shipment for shipment in self._backlog if self._expired(shipment)]
+                self._backlog = [shipment for shipment in self._backlog if not self._expired(shipment)]
+            self._fail(late, None)
+
+    def fail_backlog(self, error: MqbridgeError | None = None) -> None:
         with self._lock:
-            waiting, self._backlog = self._backlog, deque()
-        for shipment in waiting:
-            self._fail(shipment)
+            waiting, self._backlog = self._backlog, []
+        self._fail(waiting, error)
 
-    def _fail(self, shipment: Shipment) -> None:
-        self._sender.account(-shipment.size_bytes)
-        error = OperationTimeout(
-            f"no host took messages for {self._name} in time; they were not applied, and are given up",
-            outcome="not_applied",
-            engine="native",
-        )
-        for sequence in shipment.sequences:
-            self.reports.failed(sequence, error)
+    def _fail(self, shipments: Sequence[Shipment], error: MqbridgeError | None) -> None:
+        for shipment in shipments:
+            if shipment.doubtful:
+                end: MqbridgeError = ConnectionLost(
+                    f"the host went away with messages for {self._name}, and no other took them in time; they may have "
+                    "been applied, and are given up",
+                    engine="native",
+                )
+            else:
+                end = error or OperationTimeout(
+                    f"no host took messages for {self._name} in time; they were not applied, and are given up",
+                    outcome="not_applied",
+                    engine="native",
+                )
+            self._end(shipment, None, end)
 
 
 class TopicChannel(BaseChannel):
@@ -397,7 +467,9 @@ class QueueChannel(BaseChannel):
             self.reports.failed((numbers[int(place)],), rebuild(failure))
 
 
+_COMES_AGAIN = (ConnectionLost, NoRoom)
 _number = itemgetter(0)
+_shipment_number = attrgetter("number")
 
 
 def build_batch(records: list[Record], wall_ms: int) -> tuple[RecordBatch, Sequence[int]]:

@@ -10,9 +10,10 @@ import pytest
 import mqbridge as mq
 from mqbridge.cli.arguments import DURATION, ESCAPED, HEADER, MOMENT, SIZE, TOPIC, DestinationType
 from mqbridge.spi import PartitionOffsets
+from tests.cli.running import invoke
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("9s", 9), ("1.5h", 5400), ("7d", 604_800), ("250ms", 0.25)])
+@pytest.mark.parametrize(("text", "seconds"), [("90 s", 90), ("1.5h", 5400), ("7d", 604_800), ("250ms", 0.25)])
 def test_durations(text: str, seconds: float) -> None:
     """Units of time as people write them."""
     assert DURATION.convert(text, None, None) == seconds
@@ -29,6 +30,18 @@ def test_a_wrong_duration_is_refused(text: str) -> None:
     """The error shows a right one."""
     with pytest.raises(click.BadParameter, match="15m"):
         DURATION.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    "option", ["topic --retention-age", "queue --message-ttl", "queue --expires", "queue --retry-delay"]
+)
+def test_a_duration_without_a_unit_is_refused(option: str) -> None:
+    """`--retention-age 7` could be meant as days: a usage error that names the units, before a broker is opened."""
+    noun, flag = option.split()
+    result = invoke("native:", noun, "create", "x", flag, "7")
+    assert result.exit_code == 2
+    assert "units: ms, s, m, h, d, w" in result.stderr
+    assert invoke("native:", "consume", "queue:q", "--idle", "1").exit_code == 2
 
 
 OFFSETS = {0: PartitionOffsets(2, 10, 10, 10), 1: PartitionOffsets(0, 3, 3, 3)}

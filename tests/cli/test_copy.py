@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,9 +209,36 @@ def test_places_that_make_no_copy(words: tuple[str, ...], monkeypatch: pytest.Mo
 def test_a_missing_target_is_not_made_unasked(urls: tuple[str, str]) -> None:
     """Exit code 3 without --create, and nothing is taken from the source."""
     first, second = urls
-    assert invoke(None, "copy", first, "topic:t", second, "topic:none").exit_code == 3
+    result = invoke(None, "copy", first, "topic:t", second, "topic:none")
+    assert result.exit_code == 3
+    assert f"mqbridge --url {second} topic list" in result.stderr
+    assert "--create" in result.stderr
     assert done(second, "topic", "list") == []
     assert done(first, "group", "list") == []
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_missing_source_is_looked_for_where_it_should_be(urls: tuple[str, str], create: bool) -> None:
+    """The list at the source's URL, also when it is missed while the target is made; never --create."""
+    first, second = urls
+    words = ("topic:x", "--create") if create else ("queue:q",)
+    invoke(second, "queue", "create", "q")
+    result = invoke(None, "copy", first, "topic:none", second, *words)
+    assert result.exit_code == 3
+    assert f"mqbridge --url {first} topic list" in result.stderr
+    assert "--create" not in result.stderr
+
+
+def test_a_file_is_not_written_without_locks(
+    urls: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no flock (Windows): refused with exit code 5, a sentence, and no file left behind."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    result = invoke(None, "copy", urls[0], "topic:t", f"file:{tmp_path}/out.jsonl")
+    assert result.exit_code == 5
+    assert "this system has no flock" in result.stderr
+    assert "consume SOURCE --output jsonl" in result.stderr
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_the_same_place_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,52 @@ def test_no_url_is_a_clear_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     result = invoke(None, "topic", "list")
     assert result.exit_code == 2
     assert "--url native:./data" in result.stderr
+    assert "kafka" not in result.stderr + invoke(None, "topic", "list", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("topic", "create", "x"), ("queue", "create", "x"), ("copy", "file:f", "native:", "topic:x", "--create")]
+)
+def test_what_is_made_in_memory_is_told_to_be_gone(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, for the broker ends with the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f").write_bytes(b"a\n")
+    result = invoke("native:", *words)
+    assert result.exit_code == 0
+    assert result.stderr.count("is memory that ends with this command") == 1
+    assert "memory" not in invoke(f"native:{tmp_path}/data", "topic", "create", "x").stderr
+
+
+def test_memory_is_never_the_next_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would find nothing, typed or from the environment: a folder is shown instead."""
+    sent = invoke("native:", "produce", "topic:x", stdin=b"a\n")
+    assert "is memory that ends" in sent.stderr
+    monkeypatch.setenv("MQBRIDGE_URL", "native:?name=x")
+    for result in (sent, invoke("native:", "topic", "list"), invoke(None, "topic", "list")):
+        assert "mqbridge --url native:./data topic" in result.stderr
+        assert "--url native: " not in result.stderr
+
+
+@pytest.mark.parametrize("url", ["nosuch://host", "native:?durability=x", "kafka://localhost:9092"])
+def test_a_wrong_url_is_what_to_mend(url: str) -> None:
+    """Exit code 2; the help of the command that was tried would tell nothing about it."""
+    result = invoke(url, "topic", "list")
+    assert result.exit_code == 2
+    assert "try:   mend the URL" in result.stderr
+    assert "--help" not in result.stderr
+
+
+@pytest.mark.parametrize("noun", ["topic", "queue", "exchange"])
+def test_what_is_to_be_deleted_is_not_created_first(tmp_path: Path, noun: str) -> None:
+    """A name that is mistyped in `delete` leads to the list; whoever sends there is offered to make it."""
+    url = f"native:{tmp_path}/a"
+    invoke(url, "topic", "create", "t")
+    said = invoke(url, noun, "delete", "zzz").stderr
+    assert f"{noun} list" in said
+    assert f"{noun} create" not in said
+    assert "topic create zzz" in invoke(url, "produce", "topic:zzz", stdin=b"a\n").stderr
 
 
 def test_the_url_counts_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +195,13 @@ def test_the_help_documents_exit_codes() -> None:
     help_text = invoke(None, "--help").stdout
     for code in ("1 failed", "2 wrong usage", "3 not found", "4 unreachable", "5", "130 interrupted"):
         assert code in " ".join(help_text.split())
+
+
+def test_the_command_line_imports_where_there_is_no_fcntl() -> None:
+    """Windows has none; only a copy to a file needs it."""
+    code = "import sys; sys.modules['fcntl'] = None; from mqbridge.cli.main import run; sys.exit(run(['--help']))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_library_imports_no_click() -> None:

@@ -64,7 +64,9 @@ def test_producing_stops_at_a_line_that_is_no_record(url: str) -> None:
     """What was before it is confirmed and counted, what follows is not read, the line is named, the exit code is 1."""
     result = invoke(url, "produce", "topic:t", "--json", stdin=b'{"value": "a"}\n{"valeu": "b"}\n{"value": "c"}\n')
     assert result.exit_code == 1
-    assert "1 messages confirmed" in result.stderr
+    assert "1 message confirmed" in result.stderr
+    assert "1 line failed" in result.stderr
+    assert "mend line 2" in result.stderr
     assert "line 2" in result.stderr
     assert invoke(url, "consume", "topic:t").stdout == "a\n"
 
@@ -76,6 +78,18 @@ def test_a_send_that_fails_is_counted_and_fails_the_command(url: str) -> None:
     assert result.exit_code == 1
     assert "2 messages confirmed by queue:small" in result.stderr
     assert "line 3" in result.stderr
+    assert "make room" in result.stderr
+    assert f"--url {url} consume queue:small" in result.stderr
+    assert "mend line" not in result.stderr
+
+
+def test_lines_without_the_separator_are_counted(url: str) -> None:
+    """A null key that nobody asked for is told once, with how many; nothing is said when there is none."""
+    words = ("produce", "topic:t", "--key-separator", ":")
+    said = invoke(url, *words, stdin=b"plain\na:b\nplain\n").stderr
+    assert "2 lines had no separator ':'" in said
+    assert said.count("separator") == 1
+    assert "separator" not in invoke(url, *words, stdin=b"a:b\n:c\n").stderr
 
 
 def test_producing_to_what_is_not_there_creates_nothing(url: str) -> None:
@@ -123,6 +137,33 @@ def test_a_group_goes_on_where_it_was(url: str) -> None:
     assert invoke(url, "consume", "topic:t", "--group", "g").stdout == "3\n"
     assert invoke(url, "consume", "topic:t", "--group", "g").stdout == ""
     assert invoke(url, "consume", "topic:t", "--group", "new", "--from", "latest").stdout == ""
+
+
+def test_a_place_that_has_no_effect_is_told(url: str) -> None:
+    """--from does not move a group that has offsets; said where it is so, and only there."""
+    invoke(url, "produce", "topic:t", stdin=b"1\n")
+    assert "committed" not in invoke(url, "consume", "topic:t", "--group", "g", "--from", "earliest").stderr
+    again = invoke(url, "consume", "topic:t", "--group", "g", "--from", "latest")
+    assert again.exit_code == 0
+    assert "group g goes on at its committed offsets" in again.stderr
+    assert "committed" not in invoke(url, "consume", "topic:t", "--group", "g").stderr
+
+
+def test_an_offset_beyond_the_end_is_told(url: str) -> None:
+    """Nothing printed and code 0 must not look like an empty partition; the end itself is no mistake."""
+    invoke(url, "produce", "topic:t", stdin=b"1\n")
+    beyond = invoke(url, "consume", "topic:t", "--from", "999", "--partition", "0")
+    assert (beyond.exit_code, beyond.stdout) == (0, "")
+    assert "partition 0 of topic:t ends at 1: there is nothing from 999 on" in beyond.stderr
+    assert invoke(url, "consume", "topic:t", "--from", "1").stderr == ""
+
+
+def test_a_missing_partition_leads_to_those_there_are(url: str) -> None:
+    """The topic exists: it is described, not created."""
+    said = invoke(url, "consume", "topic:t", "--partition", "9").stderr
+    assert "has 1 partition," in said
+    assert f"mqbridge --url {url} topic describe t" in said
+    assert "topic create" not in said
 
 
 def test_a_queue_keeps_what_was_not_asked_for(url: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,22 @@ def test_doctor_says_what_to_do_about_an_engine_that_does_not_answer() -> None:
     result = invoke(None, "doctor", "nosuch://host", form="json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)[-1]["what_to_do"]
+
+
+def test_doctor_offers_no_package_for_an_engine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka and RabbitMQ are one note, in no hint to install something; a package of the CLI has one that works."""
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    result = invoke(None, "doctor", "kafka://localhost:9092", form="json")
+    rows = {row["check"]: row for row in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert rows["Kafka and RabbitMQ"]["status"] == "note"
+    assert rows["click"]["what_to_do"] == "pip install '.[cli]' in mqbridge's tree"
+    for word in ("[kafka]", "[rabbitmq]", "confluent", "pika"):
+        assert word not in result.stdout
 
 
 def test_doctor_fails_on_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -86,3 +86,18 @@ def test_a_poll_during_an_answer_does_not_ask_for_the_same_records_again() -> No
     block = fetch.take()
     assert block is not None
     assert (block.count, block.next_offset) == (5, 10)
+
+
+def test_a_seek_during_an_answer_stands() -> None:
+    """A seek that falls between the look at the generation and the new place is not overwritten, nor are old records
+    shown after it.
+    """
+    session = SlowSession()
+    fetch, calls = _fetch(session, position=5)
+    fetch.take()
+    batch = InquisitiveBatch([None] * 10, [b"x"] * 10, None, [0] * 10)
+    batch.polled = lambda: fetch.seek(100)
+    session.answer([batch])
+    assert calls == []
+    assert fetch.take() is None
+    assert [args["offset"] for args, _ in session.asked] == [100]

@@ -1,4 +1,5 @@
-"""The native sender's buffers: a thread is stopped between drawing its number and putting its record into the buffer."""
+"""The native sender's buffers: a thread is stopped between drawing its number and putting its record into the
+buffer."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ def bus() -> Iterator[mq.Bus]:
 
 
 def test_receipts_of_overtaken_numbers_tell_their_own_offsets(bus: mq.Bus) -> None:
-    """A number that comes into the buffer after a higher one gets the offset of its own record, and so do the others."""
+    """A number that comes into the buffer after a higher one gets the offset of its own record, and so do the
+    others."""
     race = Race(bus, ONE, b"0")
     race.send(b"2")
     race.let_go()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 import mqbridge as mq
 from mqbridge.cli import records
+from mqbridge.cli.errors import suggest
 from mqbridge.cli.output import say
 from mqbridge.cli.records import Record
 from mqbridge.cli.transfer.places import TextForm
@@ -107,6 +107,21 @@ class BusSink:
         self._producer.close()
 
 
+def _fcntl() -> Any:
+    """The module, which Windows does not have; imported late, so that all else of the command line works there."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        error = mq.Unsupported(
+            "this system has no flock, without which two copies could write one file at once. Nothing was copied.",
+            capability="file locks",
+            instead="consume --output jsonl",
+        )
+        suggest(error, "mqbridge consume SOURCE --output jsonl > FILE")
+        raise error from None
+    return fcntl
+
+
 class FileSink:
     """A file that is appended to and synced before the source is settled.
 
@@ -123,6 +138,7 @@ class FileSink:
         self._synced = 0
         self.dropped = 0
         """Records of which a text file cannot keep the key or the headers."""
+        self._fcntl = _fcntl()  # before the file is opened: a refusal leaves none behind
         new = not path.exists()
         self._number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -133,7 +149,7 @@ class FileSink:
 
     def _take(self, new: bool) -> None:
         try:
-            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._fcntl.flock(self._number, self._fcntl.LOCK_EX | self._fcntl.LOCK_NB)
         except BlockingIOError:
             raise mq.Rejected(f"another process is writing {self._path}. Nothing was copied; let it end.") from None
         size = os.fstat(self._number).st_size

@@ -90,7 +90,8 @@ class _Client:
 class HostServer:
     """Serves a LocalBroker to other processes of the same user through the socket in `folder`.
 
-    The caller holds the folder's lock for as long as the server lives. `close` says bye to the clients, so
+    The caller holds the folder's lock for as long as the server lives; `still_ours` says whether the path leads to what
+    it locked: if not, the socket there is another host's. `close` says bye to the clients, so
     that they know what was not applied and take over at once; `kill` cuts them off, as the death of the
     process would.
     """
@@ -104,11 +105,13 @@ class HostServer:
         version: str,
         settings: dict[str, Any] | None = None,
         on_failure: Callable[[BaseException], None] = lambda failure: None,
+        still_ours: Callable[[], bool] = lambda: True,
         max_frame_bytes: int = wire.MAX_FRAME_BYTES,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
     ) -> None:
         self._broker = broker
         self._on_failure = on_failure
+        self._still_ours = still_ours
         self._folder = folder
         self._max_frame_bytes = max_frame_bytes
         self._max_output_bytes = max_output_bytes
@@ -363,7 +366,8 @@ class HostServer:
                         "what a client of the native host held could not be given back: %s", error
                     )
         self._clients.clear()
-        (self._folder / address.SOCKET_NAME).unlink(missing_ok=True)
+        if self._still_ours():
+            (self._folder / address.SOCKET_NAME).unlink(missing_ok=True)
         self._waker.close()
         forks.forget(self)
 

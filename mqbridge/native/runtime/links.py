@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from mqbridge.errors import MqbridgeError
+from mqbridge.errors import MqbridgeError, Rejected
 from mqbridge.native.runtime.callbacks import Mailbox
 from mqbridge.native.storage.batches import RecordBatch
 
@@ -18,6 +18,15 @@ Note = dict[str, Any]
 # (reply, batches, None) or (None, [], error).
 Done = Callable[[Args | None, list[RecordBatch], MqbridgeError | None], None]
 NoteHandler = Callable[[Note], None]
+
+
+class NoRoom(Rejected):
+    """Too much waits for the host already: this call was not even begun, and may be made again when others have ended.
+
+    A Rejected that no broker spoke: those are about the message, this one is about the moment.
+    """
+
+    retryable = True
 
 
 class Link(Protocol):
@@ -33,9 +42,12 @@ class Link(Protocol):
 
     session_epoch: int
 
-    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> None:
+    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> bool:
         """Submit an operation. Never blocks on a peer; `done` is called exactly once; errors come through it
         alone.
+
+        False: it is certain already that `done` brings a refusal, so that a caller who keeps an order sends nothing
+        after it. True promises nothing.
         """
 
     def close(self, clean: bool = True) -> None:
@@ -54,10 +66,11 @@ class DownLink:
         self._error = error
         self.session_epoch = epoch
 
-    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> None:
+    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> bool:
         """See `Link`."""
         self._mailbox.put(done, None, [], self._error())
         self._mailbox.deliver()
+        return False
 
     def close(self, clean: bool = True) -> None:
         """See `Link`."""

@@ -233,11 +233,16 @@ class LocalBroker:
 
     def _stop_faulted(self, doing: str, fault: BaseException) -> errors.MqbridgeError:
         """Under the lock: the state may be half changed, also by a KeyboardInterrupt between two steps."""
-        what = f"the native broker stopped itself: {doing} was cut short by {type(fault).__name__} ({fault})"
-        _logger.critical("%s", what, exc_info=fault)
-        self._stopped = (
-            f"{what}; nothing was applied: a folder is opened anew from its journals, memory is lost"
-        )
+        if isinstance(fault, errors.MqbridgeError):
+            # No fault of ours, and it says itself what was applied and what to do.
+            what = self._stopped = f"the native broker stopped itself: {fault}"
+            _logger.critical("%s", what)
+        else:
+            what = f"the native broker stopped itself: {doing} was cut short by {type(fault).__name__} ({fault})"
+            _logger.critical("%s", what, exc_info=fault)
+            self._stopped = (
+                f"{what}; nothing was applied: a folder is opened anew from its journals, memory is lost"
+            )
         self._wake.notify_all()
         error = errors.ConnectionLost(f"{what}; this operation may have been applied", retryable=False)
         error.__cause__ = fault
@@ -291,9 +296,10 @@ class LocalLink:
         """Whether the broker has stopped."""
         return self._broker.stopped is not None
 
-    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> None:
+    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> bool:
         """See `Link`."""
         self._broker.call(self._session, op, args, batches, self._mailbox, done)
+        return True
 
     def close(self, clean: bool = True) -> None:
         """See `Link`."""

@@ -36,13 +36,14 @@ class Outlet:
         """Accepted, and not in the socket yet."""
         return self.accepted_bytes - self.sent_bytes
 
-    def put(self, data: bytes) -> bool:
-        """Write or keep `data`. False, and nothing is kept, when what waits already leaves no room for it.
+    def put(self, data: bytes, reserve_bytes: int = 0) -> bool:
+        """Write or keep `data`. False, and nothing is kept, when what waits already leaves no room for it, not even
+        with `reserve_bytes` on top of the bound.
 
         One piece is accepted into an empty buffer whatever its size: the frame's own bound holds there.
         """
         waiting_bytes = self.accepted_bytes - self.sent_bytes
-        if waiting_bytes and waiting_bytes + len(data) > self._limit_bytes:
+        if waiting_bytes and waiting_bytes + len(data) > self._limit_bytes + reserve_bytes:
             return False
         self.accepted_bytes += len(data)
         self._parts.append(memoryview(data))

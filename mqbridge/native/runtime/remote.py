@@ -23,13 +23,15 @@ from typing import Any
 from mqbridge import errors
 from mqbridge.native.runtime import address, forks, wire
 from mqbridge.native.runtime.callbacks import Mailbox
-from mqbridge.native.runtime.links import Args, Done, NoteHandler
+from mqbridge.native.runtime.links import Args, Done, NoRoom, NoteHandler
 from mqbridge.native.runtime.outlet import Outlet, Waker
 from mqbridge.native.storage.batches import RecordBatch
 
 _logger = logging.getLogger("mqbridge.native")
 
 MAX_OUTGOING_BYTES = 32 * 1024 * 1024
+# Beyond the bound, for calls without batches: messages that wait do not shut out heartbeats, fetches and settlements.
+_RESERVE_BYTES = 4 * 1024 * 1024
 _RECEIVE_BYTES = 262144
 _CLOSE_WAIT_S = 2.0
 _LOOK_UP_S = 0.2  # how often a wait for the greeting looks whether it is still wanted
@@ -93,10 +95,8 @@ class RemoteLink:
         self._thread = threading.Thread(target=self._run, name="mqbridge-reader", daemon=True)
         self._thread.start()
 
-    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> None:
-        """See `Link`. Rejected, retryable and not applied, when the host reads too slowly and the buffer is
-        full.
-        """
+    def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> bool:
+        """See `Link`. `NoRoom` when the host reads too slowly and the buffer is full."""
         refusal: errors.MqbridgeError | None = None
         wake = False
         number = next(self._numbers)
@@ -110,7 +110,7 @@ class RemoteLink:
                 else:
                     # Before the write: the answer may be there before `put` returns.
                     self._pending[number] = (op, self._outlet.accepted_bytes, done)
-                    if self._outlet.put(data):
+                    if self._outlet.put(data, 0 if batches else _RESERVE_BYTES):
                         wake = self._outlet.waiting_bytes > 0
                     else:
                         del self._pending[number]
@@ -122,6 +122,7 @@ class RemoteLink:
             self._mailbox.deliver()
         elif wake:
             self._waker.wake()
+        return refusal is None
 
     def close(self, clean: bool = True) -> None:
         """See `Link`. Clean: says bye, then waits up to 2 s for the last answers and the end."""
@@ -130,7 +131,7 @@ class RemoteLink:
                 clean = False
             self._closing = True
             if clean:
-                self._outlet.put(wire.encode_frame({"t": "bye"}))
+                self._outlet.put(wire.encode_frame({"t": "bye"}), _RESERVE_BYTES)
         self._close_by_s = time.monotonic() + (_CLOSE_WAIT_S if clean else 0.0)
         self._waker.wake()
         if threading.current_thread() is not self._thread:
@@ -148,10 +149,9 @@ class RemoteLink:
         forks.close_selector(self._selector)
 
     def _full_error(self, op: str) -> errors.MqbridgeError:
-        return errors.Rejected(
+        return NoRoom(
             f"{self._outlet.waiting_bytes} bytes wait for the host process {self.hello.pid}, which does not take "
-            f"them; {op} was not applied: wait for earlier calls to end, then call again",
-            retryable=True,
+            f"them; {op} was not applied: wait for earlier calls to end, then call again"
         )
 
     def _lost_error(self, op: str, *, touched: bool) -> errors.MqbridgeError:

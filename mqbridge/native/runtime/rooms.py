@@ -2,8 +2,9 @@
 
 The rule: one broker for one name or folder in a process, made by the first session and closed by the last.
 Whoever enters or leaves holds the lock of that name, so a room is never seen half open or half closed. A
-folder's lock is given back last: after the socket is unlinked, the broker stopped and the store closed. What
-does not belong here: other processes' brokers, and what a session does when its own is gone.
+folder's lock is given back last: after the socket is unlinked, the broker stopped and the store closed. A
+folder that was removed or replaced under its broker is left as it is, and the broker stops. What does not
+belong here: other processes' brokers, and what a session does when its own is gone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mqbridge import errors
 from mqbridge.native.core.broker import Broker
@@ -25,6 +27,7 @@ from mqbridge.native.runtime import forks
 from mqbridge.native.runtime.clock import Clock, RealClock
 from mqbridge.native.runtime.host import HostServer
 from mqbridge.native.runtime.local import BrokerPort, LocalBroker
+from mqbridge.native.runtime.timers import Periodic
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.native.storage.frames import Durability
 from mqbridge.native.storage.lock import FolderLock
@@ -34,9 +37,12 @@ from mqbridge.native.storage.store import FolderStore, MemoryStore, Store
 _logger = logging.getLogger("mqbridge.native")
 
 
+_FOLDER_CHECK_S = 1.0
+
+
 @dataclass(frozen=True)
-class Settings:
-    """What all sessions of one broker must agree on.
+class InForce:
+    """What a broker was opened with.
 
     `durability`: "os", confirmed data survives the death of processes; "disk", also the loss of power. Not
     used in memory. `segment_bytes`: where a partition's log begins a new file.
@@ -44,6 +50,42 @@ class Settings:
 
     durability: Durability = "os"
     segment_bytes: int = SEGMENT_BYTES
+
+    @classmethod
+    def told(cls, fields: Mapping[str, Any]) -> InForce:
+        """What a host says it has, as far as it is known here."""
+        found, size = cls(), fields.get("segment_bytes")
+        if fields.get("durability") == "disk":
+            found = replace(found, durability="disk")
+        if isinstance(size, int) and size > 0:
+            found = replace(found, segment_bytes=size)
+        return found
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a session asks for; see `InForce`. None: whatever the broker has, so it conflicts with nothing."""
+
+    durability: Durability | None = None
+    segment_bytes: int | None = None
+
+    def over(self, other: InForce) -> InForce:
+        """What is asked for, and `other` for what is not."""
+        return replace(other, **self._given())
+
+    def accept(self, found: InForce, where: str) -> None:
+        """ConfigurationError, naming the options that differ, if `found` is not what is asked for."""
+        other = {name: value for name, value in self._given().items() if getattr(found, name) != value}
+        if other:
+            theirs = ", ".join(f"{name}={getattr(found, name)}" for name in other)
+            ours = ", ".join(f"{name}={value}" for name, value in other.items())
+            raise errors.ConfigurationError(
+                f"{where} is open with {theirs}, and this session asked for {ours}; nothing was done: leave the option "
+                "out to take it as it is, or close it everywhere and open it with the other"
+            )
+
+    def _given(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass
@@ -53,10 +95,11 @@ class Room:
     key: str
     broker: LocalBroker
     store: Store
-    settings: Settings
+    settings: InForce
     clock: Clock
     server: HostServer | None = None
     lock: FolderLock | None = None
+    watch: Periodic | None = None
     users: int = 1
     on_fault: list[Callable[[], None]] = field(default_factory=list)
     closed: bool = False
@@ -75,6 +118,16 @@ class Room:
             last_first.callback(self.broker.close)
             if self.server is not None:
                 last_first.callback(self.server.kill if self.broker.stopped else self.server.close)
+            if self.watch is not None:
+                last_first.callback(self.watch.close)
+
+    def check_folder(self) -> None:
+        """Stop the broker if its folder is not there any more, or another one is: what it confirms is nowhere."""
+        if self.lock is not None and self.broker.stopped is None:
+            try:
+                self.lock.check()
+            except errors.Unreachable as gone:
+                self.broker.fail("watching the folder", gone)
 
 
 class _Registry:
@@ -115,9 +168,11 @@ def enter_memory(name: str | None, settings: Settings, clock: Clock) -> Room:
         return room
 
 
-def enter_folder(folder: Path, settings: Settings, clock: Clock, version: str) -> Room | None:
+def enter_folder(
+    folder: Path, settings: Settings, clock: Clock, version: str, otherwise: InForce
+) -> Room | None:
     """The folder's broker if this process has it or can have it; None if another process holds the folder's
-    lock.
+    lock. Opened here, it has `otherwise` where `settings` asks for nothing.
 
     A broker that stopped itself is closed and opened anew. Errors of storage pass through, with the lock
     given back.
@@ -125,6 +180,8 @@ def enter_folder(folder: Path, settings: Settings, clock: Clock, version: str) -
     key = f"folder:{os.path.realpath(folder)}"
     with _registry.holding(key):
         room = _registry.rooms.get(key)
+        if room is not None:
+            room.check_folder()
         if room is not None and room.broker.stopped:
             del _registry.rooms[key]
             _close_stopped(room)
@@ -134,7 +191,8 @@ def enter_folder(folder: Path, settings: Settings, clock: Clock, version: str) -
             with forks.guard:
                 if not lock.try_acquire():
                     return None
-            room = _registry.rooms[key] = _open_folder(key, folder, lock, settings, clock, version)
+            in_force = settings.over(otherwise)
+            room = _registry.rooms[key] = _open_folder(key, folder, lock, in_force, clock, version)
         return room
 
 
@@ -163,11 +221,7 @@ def _share(key: str, url: str, settings: Settings, clock: Clock) -> Room | None:
     room = _registry.rooms.get(key)
     if room is None:
         return None
-    if room.settings != settings:
-        raise errors.ConfigurationError(
-            f"{url} is open in this process with {room.settings}, which cannot become {settings}; nothing was done: "
-            "use the same options, or another name"
-        )
+    settings.accept(room.settings, f"{url}, in this process,")
     if room.clock is not clock and not (isinstance(room.clock, RealClock) and isinstance(clock, RealClock)):
         raise errors.ConfigurationError(
             f"{url} is open in this process on another clock; nothing was done: use the same clock, or "
@@ -178,18 +232,21 @@ def _share(key: str, url: str, settings: Settings, clock: Clock) -> Room | None:
 
 
 def _open_memory(key: str, settings: Settings, clock: Clock) -> Room:
-    store = MemoryStore(segment_bytes=settings.segment_bytes)
+    in_force = settings.over(InForce())
+    store = MemoryStore(segment_bytes=in_force.segment_bytes)
     on_fault: list[Callable[[], None]] = []
     broker = LocalBroker(_build_broker(store, clock), clock, partial(_tell, on_fault))
-    return Room(key, broker, store, settings, clock, on_fault=on_fault)
+    return Room(key, broker, store, in_force, clock, on_fault=on_fault)
 
 
 def _open_folder(
-    key: str, folder: Path, lock: FolderLock, settings: Settings, clock: Clock, version: str
+    key: str, folder: Path, lock: FolderLock, settings: InForce, clock: Clock, version: str
 ) -> Room:
     with ExitStack() as undo:
         undo.callback(lock.release)
-        store = FolderStore(folder, durability=settings.durability, segment_bytes=settings.segment_bytes)
+        store = FolderStore(
+            folder, durability=settings.durability, segment_bytes=settings.segment_bytes, check=lock.check
+        )
         undo.callback(store.close)
         on_fault: list[Callable[[], None]] = []
         broker = LocalBroker(_build_broker(store, clock), clock, partial(_tell, on_fault))
@@ -202,9 +259,12 @@ def _open_folder(
             version=version,
             settings=asdict(settings),
             on_failure=partial(broker.fail, "serving other processes"),
+            still_ours=lock.still_ours,
         )
         undo.pop_all()
-    return Room(key, broker, store, settings, clock, server, lock, on_fault=on_fault)
+    room = Room(key, broker, store, settings, clock, server, lock, on_fault=on_fault)
+    room.watch = Periodic(_FOLDER_CHECK_S, room.check_folder, "mqbridge-folder-watch")
+    return room
 
 
 def _build_broker(store: Store, clock: Clock) -> BrokerPort:

@@ -24,8 +24,7 @@ def serve(
     """Host `folder` until `stop` is set, then close cleanly: other processes take over and lose nothing.
 
     `on_ready` is called once with the session (its `role` is "host", or "client" while standing by). Raises
-    what `Session.open` raises; and the session's error when a broker was lost and none could be reached or
-    made again.
+    what `Session.open` raises; and the session's error when a broker was lost for good.
     """
 
     def watch(state: State, epoch: int) -> None:

@@ -2,8 +2,10 @@
 
 The rule: there is one way to a broker at a time, and the engine is told when it is lost and when there is one
 again. Between the two every call ends at once, not applied. Whoever takes the folder's lock is the next host,
-so of several processes that lost theirs exactly one becomes it, and the others connect to it. What does not
-belong here: re-joining groups and consuming again, which the engine does on "restored".
+so of several processes that lost theirs exactly one becomes it, and the others connect to it. The search goes on
+until there is a host or the session is closed; only what no waiting mends ends it. It must be the same folder: one that
+was removed or replaced ends the session, for an empty broker is no successor. What does not belong here: re-joining
+groups and consuming again, which the engine does on "restored".
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ from mqbridge.native.runtime.clock import Clock
 from mqbridge.native.runtime.links import Args, Done, DownLink, Link, NoteHandler
 from mqbridge.native.runtime.local import LocalLink
 from mqbridge.native.runtime.remote import MAX_OUTGOING_BYTES, RemoteLink, connect
-from mqbridge.native.runtime.rooms import Settings
+from mqbridge.native.runtime.rooms import InForce, Settings
 from mqbridge.native.storage.batches import RecordBatch
-from mqbridge.native.storage.lock import FolderLock
+from mqbridge.native.storage.lock import FolderLock, KnownFolder
 
 _logger = logging.getLogger("mqbridge.native")
 
-State = Literal["lost", "restored", "failed"]
+State = Literal["lost", "unreachable", "restored", "failed"]
 Role = Literal["memory", "host", "client", "down"]
 
 _FIRST_PAUSE_S = 0.002
@@ -56,8 +58,9 @@ class Folder:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """`connect_timeout_s` bounds `open`, `takeover_timeout_s` the search for a new host; `max_outgoing_bytes`
-    is what may wait for a host that reads slowly. `settings` must be the same in all sessions of one broker.
+    """`connect_timeout_s` bounds `open`; a search for a new host that takes longer than `takeover_timeout_s` is
+    reported, and goes on; `max_outgoing_bytes` is what may wait for a host that reads slowly. What `settings` asks
+    for must be what the broker has, if there is one.
     """
 
     settings: Settings = Settings()
@@ -72,7 +75,9 @@ class Session:
     `on_note(note)`, `on_state(state, epoch)` and the completions of calls come one at a time, in order; none
     may block, nor open or close a session. States: "lost", with the epoch that ended, before the calls it
     cost are completed; then "restored", with the new epoch, or "failed", after which every call ends with
-    `failure`. The first "lost" may come before `open` has returned.
+    `failure`: the folder is damaged, gone, not permitted, open with other settings, or the broker was in memory. In
+    between "unreachable", each time `takeover_timeout_s` has passed without a host; `trouble` says why. `settings` is
+    what the broker has, or the last one had. The first "lost" may come before `open` has returned.
     """
 
     def __init__(
@@ -95,9 +100,12 @@ class Session:
         self._closing = threading.Event()
         self._link: Link = DownLink(self._mailbox, 0, _closed)
         self._room: rooms.Room | None = None
+        self._known: KnownFolder | None = None
+        self.settings = InForce()
         self._on_fault: Callable[[], None] = self._mailbox.deliver
         self._seeker: threading.Thread | None = None
         self.failure: errors.MqbridgeError | None = None
+        self.trouble: errors.MqbridgeError | None = None
         forks.register(self)
 
     @classmethod
@@ -120,7 +128,7 @@ class Session:
             session._attach(session._options.connect_timeout_s, restored=False)
         except BaseException:
             session._closing.set()
-            forks.forget(session)
+            session._let_go()
             raise
         return session
 
@@ -141,6 +149,16 @@ class Session:
             return "client"
         return "memory" if isinstance(self._target, Memory) else "host"
 
+    @property
+    def link(self) -> Link:
+        """The way to the broker at this moment. Whoever calls on it, not on the session, knows when it is another."""
+        return self._link
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the broker keeps its files; None in memory."""
+        return None if isinstance(self._target, Memory) else self._target.path
+
     def call(self, op: str, args: Args, batches: Sequence[RecordBatch], done: Done) -> None:
         """See `links.Link.call`."""
         self._link.call(op, args, batches, done)
@@ -159,7 +177,7 @@ class Session:
             seeker = self._seeker
         if seeker is not None and seeker is not threading.current_thread():
             seeker.join()
-        forks.forget(self)
+        self._let_go()
         try:
             link.close(clean)
         finally:
@@ -172,6 +190,8 @@ class Session:
         self._closing.set()
         self._link = DownLink(self._mailbox, self._link.session_epoch, _forked)
         self._room = None
+        if self._known is not None:
+            forks.close_inherited(self._known.detach())
 
     def _attach(self, timeout_s: float, *, restored: bool) -> None:
         """Install a link, within a deadline; raises why it could not."""
@@ -179,6 +199,8 @@ class Session:
         pause_s = _FIRST_PAUSE_S
         while not self._closing.is_set():
             try:
+                if not restored:
+                    self._forget_folder()
                 if self._install(self._reach(give_up_s - time.monotonic()), restored=restored):
                     return
                 reason: Exception = errors.ConnectionLost("the host went away at once")
@@ -207,10 +229,37 @@ class Session:
                 self._target.name, self._options.settings, self.clock
             )
         else:
-            room = rooms.enter_folder(self._target.path, self._options.settings, self.clock, self._version)
+            room = self._enter(self._target.path)
         if room is not None:
             return self._sit_down(room)
         return self._connect(self._where(), max(left_s, 0.05))
+
+    def _enter(self, folder: Path) -> rooms.Room | None:
+        if self._known is not None:
+            # Before entering, which would make a missing folder anew.
+            self._known.check()
+        room = rooms.enter_folder(folder, self._options.settings, self.clock, self._version, self.settings)
+        try:
+            if self._known is not None:
+                self._known.check()
+            else:
+                with forks.guard:
+                    self._known = KnownFolder(folder)
+        except BaseException:
+            if room is not None:
+                rooms.leave(room)
+            raise
+        return room
+
+    def _forget_folder(self) -> None:
+        known, self._known = self._known, None
+        if known is not None:
+            known.close()
+
+    def _let_go(self) -> None:
+        with forks.guard:
+            self._forget_folder()
+            forks.forget(self)
 
     def _sit_down(self, room: rooms.Room) -> LocalLink:
         try:
@@ -219,18 +268,16 @@ class Session:
             rooms.leave(room)
             raise
         self._room = room
+        self.settings = room.settings
         self._on_fault = partial(self._lost, link, self._mailbox.deliver)
         room.on_fault.append(self._on_fault)
         return link
 
     def _connect(self, folder: Path, timeout_s: float) -> RemoteLink:
         with connect(folder, timeout_s, self._version, self._closing.is_set) as (connected, reader, hello):
-            theirs, ours = hello.settings, vars(self._options.settings)
-            if theirs != ours:
-                raise errors.ConfigurationError(
-                    f"the host of {folder}, process {hello.pid}, has it open with {theirs}, this session asked for "
-                    f"{ours}; nothing was done: use the same options in all processes"
-                )
+            found = InForce.told(hello.settings)
+            self._options.settings.accept(found, f"{folder}, hosted by process {hello.pid},")
+            self.settings = found
             return RemoteLink(
                 connected,
                 reader,
@@ -281,9 +328,20 @@ class Session:
             self._leave_room()
             if isinstance(self._target, Memory):
                 raise errors.Unreachable(
-                    "the broker in memory stopped itself, and its messages are gone with it"
+                    "the broker in memory stopped itself, and its messages are gone with it; nothing was applied: "
+                    "connect again and begin anew",
+                    retryable=False,
                 )
-            self._attach(self._options.takeover_timeout_s, restored=True)
+            while not self._closing.is_set():
+                try:
+                    self._attach(self._options.takeover_timeout_s, restored=True)
+                    return
+                except errors.MqbridgeError as error:
+                    if not error.retryable:
+                        raise
+                    self._tell_trouble(error)
+                # What is raised at once, a full disk for one, is not tried without end at full speed.
+                self._closing.wait(_LONGEST_PAUSE_S)
         except errors.MqbridgeError as error:
             self._fail(error)
         except Exception as fault:
@@ -295,6 +353,15 @@ class Session:
             )
             unexpected.__cause__ = fault
             self._fail(unexpected)
+
+    def _tell_trouble(self, error: errors.MqbridgeError) -> None:
+        with self._lock:
+            if not self._closing.is_set():
+                epoch = self._link.session_epoch
+                self.trouble = error
+                self._link = DownLink(self._mailbox, epoch, partial(_still_seeking, str(error)))
+                self._mailbox.put(self._on_state, "unreachable", epoch)
+        self._mailbox.deliver()
 
     def _fail(self, error: errors.MqbridgeError) -> None:
         with self._lock:
@@ -341,3 +408,7 @@ def _seeking() -> errors.MqbridgeError:
         "it is found",
         outcome="not_applied",
     )
+
+
+def _still_seeking(why: str) -> errors.MqbridgeError:
+    return errors.ConnectionLost(f"there is no host, and the search for one goes on: {why}", outcome="not_applied")

@@ -7,7 +7,7 @@ whole. What an entry means, and when a rewrite is worth it, is its owner's busin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -69,10 +69,15 @@ class MemoryJournal:
 
 
 class FileJournal:
-    """A journal in one file. `cut_bytes`: how much of a never confirmed entry opening it cut off."""
+    """A journal in one file. `cut_bytes`: how much of a never confirmed entry opening it cut off. `check` raises when
+    the path is not to be used any more.
+    """
 
-    def __init__(self, path: Path, durability: Durability = "os") -> None:
+    def __init__(
+        self, path: Path, durability: Durability = "os", check: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = path
+        self._check = check
         self._durability: Durability = durability
         self._temporary = path.with_name(path.name + ".tmp")
         disk.remove_file(self._temporary)
@@ -91,6 +96,7 @@ class FileJournal:
 
     def rewrite(self, payloads: Iterable[bytes]) -> None:
         self._file.check_usable()
+        self._check()
         disk.remove_file(self._temporary)
         # Flushed once, before the rename, whatever the durability of single entries.
         fresh = FrameFile(self._temporary, tail=True)

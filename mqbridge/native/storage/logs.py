@@ -252,12 +252,21 @@ class MemoryPartitionLog(_SegmentedLog):
 class FilePartitionLog(_SegmentedLog):
     """A partition log in a folder of segment files, each named by its base offset.
 
-    Opening reads and verifies every segment. `cut_bytes`: how much of a never confirmed batch that cut off.
+    Opening reads and verifies every segment. `cut_bytes`: how much of a never confirmed batch that cut off. `check`
+    raises when the path is not to be used any more.
     """
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, durability: Durability = "os") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        durability: Durability = "os",
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(segment_bytes)
         self._folder = folder
+        self._check = check
         self._durability: Durability = durability
         # Two caches, so that a reader of old batches does not drive out what the readers at the tail share.
         self._appended = _BatchCache(CACHE_BYTES // 2)
@@ -397,6 +406,7 @@ class FilePartitionLog(_SegmentedLog):
         if offset > self._segments[-1].base_offset:
             # A start that outlives the records below it would be a log that ends before it begins.
             self._tail.sync()
+        self._check()
         self._start.move(offset)
 
     def _file_of(self, segment: SegmentIndex) -> FrameFile:
@@ -415,6 +425,7 @@ class FilePartitionLog(_SegmentedLog):
             reader[1].close()
 
     def _path(self, base_offset: int) -> Path:
+        self._check()
         return self._folder / f"{base_offset:020d}.log"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -102,11 +103,20 @@ class FolderStore:
     Opening refuses a foreign or newer folder (`ConfigurationError`, nothing touched); `Unreachable` or
     `Denied` if it cannot be used. After a clean close, a file that has become shorter or is gone is
     `CorruptLog`: a cut between two frames looks like nothing else. After a crash such a cut cannot be seen.
-    Each log is verified when it is opened.
+    Each log is verified when it is opened. `check` is called before anything is made, replaced or removed by its path,
+    and raises when the folder there is not the one that was opened: then nothing in it is touched.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "os", segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "os",
+        segment_bytes: int = SEGMENT_BYTES,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._path = path
+        self._check = check
         self._durability: Durability = durability
         self._segment_bytes = segment_bytes
         self._closed = False
@@ -127,22 +137,26 @@ class FolderStore:
     def journal(self, name: str) -> Journal:
         _check_open(self._closed)
         if name not in self._journals:
-            self._journals[name] = FileJournal(self._journal_path(name), self._durability)
+            self._check()
+            self._journals[name] = FileJournal(self._journal_path(name), self._durability, self._check)
         return self._journals[name]
 
     def partition_log(self, topic: str, partition: int) -> PartitionLog:
         _check_open(self._closed)
         key = (topic, partition)
         if key not in self._logs:
+            self._check()
             self._logs[key] = FilePartitionLog(
                 self._path / _TOPICS / quote(topic) / str(partition),
                 segment_bytes=self._segment_bytes,
                 durability=self._durability,
+                check=self._check,
             )
         return self._logs[key]
 
     def remove_topic(self, topic: str) -> None:
         _check_open(self._closed)
+        self._check()
         for key in [key for key in self._logs if key[0] == topic]:
             self._logs.pop(key).close(flush=False)
         topics, name = self._path / _TOPICS, quote(topic)
@@ -161,6 +175,7 @@ class FolderStore:
 
     def remove_journal(self, name: str) -> None:
         _check_open(self._closed)
+        self._check()
         journal = self._journals.pop(name, None)
         if journal is not None:
             journal.close(flush=False)
@@ -175,6 +190,12 @@ class FolderStore:
         self._closed = True
         failures: list[errors.MqbridgeError] = []
         resources: list[FilePartitionLog | FileJournal] = [*self._logs.values(), *self._journals.values()]
+        try:
+            self._check()
+        except errors.MqbridgeError:
+            for resource in resources:
+                resource.close(flush=False)
+            raise
         for resource in resources:
             try:
                 resource.close()
@@ -184,6 +205,8 @@ class FolderStore:
             # No mark of a clean close then: what is there has to be taken as after a crash.
             raise failures[0]
         sizes = self._flushed_sizes()
+        # Once more: flushing takes its time, and in another's folder the mark would be a lie.
+        self._check()
         try:
             disk.write_sealed(self._path / CLEAN, sizes)
         except errors.Rejected:

@@ -19,6 +19,7 @@ from typing import Any
 
 from mqbridge.errors import MqbridgeError
 from mqbridge.native.runtime.clock import RealClock
+from mqbridge.native.runtime.rooms import Settings
 from mqbridge.native.runtime.session import Folder, Session, SessionOptions
 from mqbridge.native.storage.batches import RecordBatch
 from tests.native.runtime.fakes import DEADLINE_S, batch
@@ -124,6 +125,8 @@ def fork() -> None:
 
 def main(folder: str, options: str) -> None:
     sessions: list[Session] = []
+    given = json.loads(options)
+    given["settings"] = Settings(**given.get("settings", {}))
 
     def on_state(state: str, epoch: int) -> None:
         say("state", state, epoch, sessions[0].role if sessions else None)
@@ -135,7 +138,7 @@ def main(folder: str, options: str) -> None:
                 RealClock(),
                 partial(say, "note"),
                 on_state,
-                SessionOptions(**json.loads(options)),
+                SessionOptions(**given),
             )
         )
     except MqbridgeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,9 +17,11 @@ import pytest
 from mqbridge import errors
 from mqbridge.native.runtime import address, rooms
 from mqbridge.native.runtime.clock import RealClock
-from mqbridge.native.runtime.rooms import Settings
+from mqbridge.native.runtime.rooms import InForce, Settings
 from mqbridge.native.runtime.serve import serve
 from mqbridge.native.runtime.session import Folder, Session, SessionOptions
+from mqbridge.native.storage.lock import FolderLock
+from mqbridge.native.storage.store import CLEAN
 from tests.native.runtime.fakes import DEADLINE_S, Calls, batch, wait_until
 from tests.native.runtime.peer import Peer
 from tests.native.runtime.test_session import TOPIC, ask, open_fds, topics
@@ -235,28 +238,50 @@ def test_a_hand_over_counts_no_attempt(start: StartPeer) -> None:
     assert client.wait_for("done", 6)[2]["attempts"] == [1]
 
 
-def test_calls_without_a_host_are_not_applied_until_the_search_fails(
+def test_a_search_that_takes_long_is_reported_and_goes_on(
     own: Callable[..., Own], start: StartPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While a host is sought calls end at once, retryable; after the deadline the session has failed and says
-    why.
+    """While a host is sought calls end at once, retryable; after the deadline they say who is in the way, and when that
+    is over the session is restored.
     """
     host = start()
     host.wait_for("open")
     client = own(takeover_timeout_s=0.5)
-    monkeypatch.setattr(rooms, "enter_folder", lambda *_: None)
+    with monkeypatch.context() as held:
+        held.setattr(rooms, "enter_folder", lambda *_: None)
+        host.signal(signal.SIGKILL)
+        assert client.wait("lost") == 1
+        for state in ("lost", "unreachable"):
+            client.wait(state)
+            done = Calls()
+            client.session.call("list_topics", {}, [], done)
+            error = done.error()
+            assert isinstance(error, errors.ConnectionLost)
+            assert (error.outcome, error.retryable) == ("not_applied", True)
+        assert str(host.pid) in str(error)
+        assert isinstance(client.session.trouble, errors.Unreachable)
+    client.wait("restored")
+    assert topics(client.session) == []
+
+
+def test_a_search_that_no_waiting_mends_fails(
+    own: Callable[..., Own], start: StartPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder found damaged at the take-over ends the session, and every later call says so."""
+    host = start()
+    host.wait_for("open")
+    client = own()
+
+    def recover(*_: object) -> None:
+        raise errors.CorruptLog("damaged", file="f", offset_bytes=1)
+
+    monkeypatch.setattr(rooms, "enter_folder", recover)
     host.signal(signal.SIGKILL)
-    assert client.wait("lost") == 1
+    client.wait("failed")
     done = Calls()
     client.session.call("list_topics", {}, [], done)
-    error = done.error()
-    assert isinstance(error, errors.ConnectionLost)
-    assert (error.outcome, error.retryable) == ("not_applied", True)
-    client.wait("failed")
-    after = Calls()
-    client.session.call("list_topics", {}, [], after)
-    assert isinstance(after.error(), errors.Unreachable)
-    assert str(host.pid) in str(after.error())
+    assert isinstance(done.error(), errors.CorruptLog)
+    assert isinstance(client.session.failure, errors.CorruptLog)
 
 
 def test_closing_during_the_search_ends_it(
@@ -296,10 +321,62 @@ def test_a_host_with_other_settings_is_refused(own: Callable[..., Own], start: S
     """A durability that the host does not have is not quietly given up."""
     host = start()
     host.wait_for("open")
-    with pytest.raises(errors.ConfigurationError, match=f"process {host.pid}.*'durability': 'disk'"):
+    with pytest.raises(errors.ConfigurationError, match=f"process {host.pid}, is open with durability=os,") as caught:
         own(settings=Settings(durability="disk"))
+    assert "segment_bytes" not in str(caught.value)
     host.call(1, "list_topics", {})
     host.wait_for("done", 1)
+
+
+def test_a_client_takes_over_with_the_settings_it_found(own: Callable[..., Own], start: StartPeer) -> None:
+    """A session that asked for nothing is let in, and as the next host it does not weaken what was confirmed before."""
+    host = start(settings={"durability": "disk", "segment_bytes": 1 << 20})
+    host.wait_for("open")
+    client = own()
+    assert (client.session.role, client.session.settings) == ("client", InForce("disk", 1 << 20))
+    host.signal(signal.SIGKILL)
+    client.wait("restored")
+    assert (client.session.role, client.session.settings) == ("host", InForce("disk", 1 << 20))
+    late = start(settings={"durability": "os"})
+    assert "is open with durability=disk" in late.wait_for("refused", "configuration")[2]
+
+
+def test_a_replaced_folder_has_one_host(own: Callable[..., Own], start: StartPeer, tmp_path: Path) -> None:
+    """The host of a folder that was removed lets go of it and of the next host's files; its client does not wander over
+    to the next host, which has nothing of what was confirmed.
+    """
+    folder = tmp_path / "f"
+    old = start()
+    old.wait_for("open", "host")
+    client = own()
+    ask(client.session, "create_topic", TOPIC)
+    shutil.rmtree(folder)
+    new = start()
+    assert new.wait_for("open") == ["open", "host", 1]
+    assert old.wait_for("state", "failed") == ["state", "failed", 1, "down"]
+    client.wait("failed")
+    assert [state for state, _ in client.states] == ["lost", "failed"]
+    assert "was removed, moved or replaced" in str(client.session.failure)
+    old.tell("close")
+    old.wait_for("closed")
+    assert (folder / address.SOCKET_NAME).is_socket()
+    assert not (folder / CLEAN).exists()
+    assert FolderLock(folder).holder_pid() == new.pid
+    late = own()
+    assert (late.session.role, topics(late.session)) == ("client", [])
+
+
+def test_a_client_does_not_make_its_folder_anew(own: Callable[..., Own], start: StartPeer, tmp_path: Path) -> None:
+    """Whose host was killed and folder removed has nothing to take over, and leaves nothing behind."""
+    host = start()
+    host.wait_for("open")
+    client = own()
+    host.stop()
+    shutil.rmtree(tmp_path / "f")
+    host.signal(signal.SIGKILL)
+    client.wait("failed")
+    assert client.states == [("lost", 1), ("failed", 1)]
+    assert not (tmp_path / "f").exists()
 
 
 def test_a_host_of_another_user_is_denied_at_once(

@@ -14,6 +14,7 @@ import pytest
 from mqbridge import errors
 from mqbridge.native.runtime import address, remote, wire
 from mqbridge.native.runtime.callbacks import Mailbox
+from mqbridge.native.runtime.links import NoRoom
 from mqbridge.native.runtime.remote import RemoteLink
 from tests.native.runtime.fakes import DEADLINE_S, Calls, batch, wait_until
 
@@ -185,6 +186,18 @@ def test_a_full_buffer_is_back_pressure(scripted: Scripted) -> None:
     link.call("append", {}, [], again)
     read_call(end)
     assert again.ended == []
+
+
+def test_waiting_messages_do_not_shut_out_what_carries_none(scripted: Scripted) -> None:
+    """With the buffer full of messages a heartbeat is still accepted, and `call` says at once what is refused."""
+    link, _ = scripted.pair(max_outgoing_bytes=1 << 20)
+    fill(link)
+    beat = Calls()
+    assert link.call("heartbeat", {}, [], beat)
+    assert beat.ended == []
+    refused = Calls()
+    assert not link.call("append", {}, [batch(b"x" * 50_000)], refused)
+    assert isinstance(refused.error(), NoRoom)
 
 
 def test_a_refused_call_may_call_again_without_end(scripted: Scripted) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from mqbridge.native.runtime import address, rooms, wire
 from mqbridge.native.runtime.clock import Clock, RealClock
 from mqbridge.native.runtime.local import LocalLink
 from mqbridge.native.runtime.remote import RemoteLink
-from mqbridge.native.runtime.rooms import Settings
+from mqbridge.native.runtime.rooms import InForce, Settings
 from mqbridge.native.runtime.serve import serve
 from mqbridge.native.runtime.session import Folder, Memory, Session, SessionOptions
 from mqbridge.native.storage.lock import FolderLock
+from mqbridge.native.storage.store import CLEAN
 from tests.native.runtime.fakes import DEADLINE_S, Calls, HandClock, wait_until
 
 TOPIC = {
@@ -98,12 +100,102 @@ def test_other_options_for_a_name_are_refused(opener: Opener, tmp_path: Path) ->
     """A second session cannot quietly get other settings or another clock than it asked for."""
     for target in (Memory("x"), Folder(tmp_path)):
         one = opener(target)
-        with pytest.raises(errors.ConfigurationError, match="cannot become"):
+        with pytest.raises(errors.ConfigurationError, match=r"in this process, is open with segment_bytes=67108864,"):
             opener(target, settings=Settings(segment_bytes=1 << 20))
         with pytest.raises(errors.ConfigurationError, match="another clock"):
             opener(target, clock=HandClock())
         one.close()
         opener(target, settings=Settings(segment_bytes=1 << 20))
+
+
+def test_options_that_were_not_given_are_those_of_the_broker(opener: Opener, tmp_path: Path) -> None:
+    """Asking for nothing conflicts with nothing, and of several options only the one that differs is named."""
+    for target in (Memory("x"), Folder(tmp_path)):
+        one = opener(target, settings=Settings(durability="disk", segment_bytes=1 << 20))
+        two = opener(target)
+        assert two.settings == one.settings == InForce("disk", 1 << 20)
+        opener(target, settings=Settings(segment_bytes=1 << 20))
+        with pytest.raises(errors.ConfigurationError, match="durability=disk") as caught:
+            opener(target, settings=Settings(durability="os", segment_bytes=1 << 20))
+        assert "segment_bytes" not in str(caught.value)
+
+
+def test_a_folder_opened_anew_keeps_what_was_in_force(opener: Opener, tmp_path: Path) -> None:
+    """A broker that stopped itself comes back with the durability it had, whichever session opens it."""
+    one, two = opener(Folder(tmp_path), settings=Settings(durability="disk")), opener(Folder(tmp_path))
+    one.close()
+    break_broker(two)
+    wait_until(lambda: ("restored", 2) in opener.states, "the folder is opened anew")
+    assert two.settings.durability == "disk"
+    with pytest.raises(errors.ConfigurationError, match="durability=disk"):
+        opener(Folder(tmp_path), settings=Settings(durability="os"))
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*")}
+
+
+def test_a_folder_that_is_removed_ends_its_sessions(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker stops by itself, all its sessions end with the reason, and nothing is made where the folder was."""
+    monkeypatch.setattr(rooms, "_FOLDER_CHECK_S", 0.02)
+    threads, fds = set(threading.enumerate()), open_fds()
+    folder = tmp_path / "f"
+    sessions = [opener(Folder(folder)), opener(Folder(folder))]
+    ask(sessions[0], "create_topic", TOPIC)
+    shutil.rmtree(folder)
+    wait_until(lambda: opener.states.count(("failed", 1)) == 2, "both have failed")
+    assert sorted(opener.states) == [("failed", 1), ("failed", 1), ("lost", 1), ("lost", 1)]
+    for session in sessions:
+        done = Calls()
+        session.call("list_topics", {}, [], done)
+        error = done.error()
+        assert isinstance(error, errors.Unreachable)
+        assert (error.outcome, error.retryable) == ("not_applied", False)
+        assert "was removed, moved or replaced while it was open" in str(error)
+        session.close()
+    assert list(tmp_path.iterdir()) == []
+    assert set(threading.enumerate()) <= threads
+    assert open_fds() == fds
+
+
+def test_closing_leaves_alone_what_stands_in_the_folders_place(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A close that comes before the check says that the folder is gone, and writes and unlinks nothing there."""
+    monkeypatch.setattr(rooms, "_FOLDER_CHECK_S", 3600.0)
+    folder, other = tmp_path / "f", tmp_path / "other"
+    opener(Folder(other)).close()
+    (other / CLEAN).unlink()
+    (other / address.SOCKET_NAME).touch()
+    session = opener(Folder(folder))
+    ask(session, "create_topic", TOPIC)
+    folder.rename(tmp_path / "moved")
+    other.rename(folder)
+    before = tree(folder)
+    done = Calls()
+    session.call("create_topic", {**TOPIC, "name": "u"}, [], done)
+    assert "was removed, moved or replaced" in str(done.error())
+    with pytest.raises(errors.Unreachable, match="was removed, moved or replaced"):
+        session.close()
+    assert tree(folder) == before
+    assert (tmp_path / "moved" / address.SOCKET_NAME).exists()
+
+
+def test_whoever_opens_a_replaced_folder_gets_the_new_one(
+    opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new session of the same process does not join the broker of the folder that was; the old session fails."""
+    monkeypatch.setattr(rooms, "_FOLDER_CHECK_S", 3600.0)
+    folder = tmp_path / "f"
+    old = opener(Folder(folder))
+    ask(old, "create_topic", TOPIC)
+    shutil.rmtree(folder)
+    new = opener(Folder(folder))
+    assert (topics(new), new.role) == ([], "host")
+    wait_until(lambda: ("failed", 1) in opener.states, "the old session has failed")
+    assert "was removed, moved or replaced" in str(old.failure)
 
 
 def test_a_folder_opened_twice_in_a_process_is_shared(opener: Opener, tmp_path: Path) -> None:
@@ -296,7 +388,7 @@ def test_a_host_that_goes_away_at_once_is_not_installed(
             connected.settimeout(DEADLINE_S)
             connected.recv(4096)
             hello = {"t": "hello", "protocol": wire.PROTOCOL, "version": "", "epoch": 9, "pid": 1}
-            hello["settings"] = vars(Settings())
+            hello["settings"] = vars(InForce())
             connected.sendall(wire.encode_frame(hello) + wire.encode_frame({"t": "welcome"}))
         listener.close()
         lock.release()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mqbridge import errors
-from mqbridge.native.storage.lock import FolderLock
+from mqbridge.native.storage.lock import FolderLock, KnownFolder
 
 _HOLD = """
 import os, sys
@@ -100,3 +102,63 @@ def test_a_foreign_folder_gets_no_lock_file(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigurationError):
         FolderLock(tmp_path).try_acquire()
     assert os.listdir(tmp_path) == ["other"]
+
+
+def test_an_owner_sees_that_its_folder_is_another(tmp_path: Path) -> None:
+    """Held and in place: ours. Removed, replaced by a folder with an owner of its own, or released: not ours."""
+    folder = tmp_path / "f"
+    lock, other = FolderLock(folder), FolderLock(folder)
+    assert not lock.still_ours()
+    assert lock.try_acquire()
+    assert lock.still_ours()
+    shutil.rmtree(folder)
+    assert not lock.still_ours()
+    assert other.try_acquire()
+    assert (lock.still_ours(), other.still_ours()) == (False, True)
+    with pytest.raises(errors.Unreachable, match="was removed, moved or replaced") as caught:
+        lock.check()
+    assert (caught.value.outcome, caught.value.retryable) == ("not_applied", False)
+    lock.release()
+    assert other.holder_pid() == os.getpid()
+    other.release()
+    assert not other.still_ours()
+
+
+def test_a_folder_removed_while_it_is_being_locked_is_not_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a file that nobody else can find is no lock."""
+    folder, flock = tmp_path / "f", fcntl.flock
+    lock = FolderLock(folder)
+
+    def remove_and_lock(fd: int, how: int) -> None:
+        shutil.rmtree(folder)
+        flock(fd, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", remove_and_lock)
+        assert not lock.try_acquire()
+    assert lock.try_acquire()
+    lock.release()
+
+
+def test_a_known_folder_is_recognised_by_whoever_has_no_lock(tmp_path: Path) -> None:
+    """Through any number of owners it is the same folder; removed and made again, it is not."""
+    folder = tmp_path / "f"
+    lock = FolderLock(folder)
+    assert lock.try_acquire()
+    known = KnownFolder(folder)
+    lock.release()
+    assert FolderLock(folder).try_acquire()
+    known.check()
+    for _ in range(10):
+        shutil.rmtree(folder)
+        with pytest.raises(errors.Unreachable, match="was removed, moved or replaced"):
+            known.check()
+        lock = FolderLock(folder)
+        assert lock.try_acquire()
+        with pytest.raises(errors.Unreachable, match="was removed, moved or replaced"):
+            known.check()
+        lock.release()
+    known.close()
+    known.close()

@@ -20,6 +20,7 @@ import pytest
 from mqbridge import errors
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.native.storage.frames import Durability
+from mqbridge.native.storage.lock import FolderLock
 from mqbridge.native.storage.logs import FilePartitionLog
 from mqbridge.native.storage.store import CLEAN, FolderStore, MemoryStore, Store
 from tests.native.storage.crashing import deaths
@@ -415,3 +416,38 @@ def test_a_folder_that_may_not_be_written_is_denied() -> None:
         assert os.listdir(folder) == []
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_store_whose_folder_was_replaced_touches_nothing_there(tmp_path: Path) -> None:
+    """Every way of making, replacing or removing a file by its path is refused, and the new store stays as it was."""
+    folder = tmp_path / "f"
+    lock = FolderLock(folder)
+    assert lock.try_acquire()
+    store = FolderStore(folder, segment_bytes=100, check=lock.check)
+    log, journal = store.partition_log("Orders", 0), store.journal("meta")
+    for _ in range(3):
+        log.append(batch(b"one" * 20))
+    journal.append(b"old")
+    shutil.rmtree(folder)
+    filled(folder)
+    before = {path: path.stat() for path in sorted(folder.rglob("*"))}
+    for change in (
+        lambda: store.partition_log("new", 0),
+        lambda: store.journal("new"),
+        lambda: store.remove_topic("Orders"),
+        lambda: store.remove_journal("meta"),
+        lambda: journal.rewrite([b"shorter"]),
+        log.roll,
+        lambda: log.append(batch(b"two" * 20)),
+        lambda: log.drop_segments_before(2),
+        lambda: log.set_start_offset(1),
+        store.close,
+    ):
+        with pytest.raises(errors.Unreachable, match="was removed, moved or replaced"):
+            change()
+    assert {path: path.stat() for path in sorted(folder.rglob("*"))} == before
+    lock.release()
+    store = FolderStore(folder)
+    assert values(store, "Orders") == [b"one", b"two"]
+    assert list(store.journal("meta").replay()) == [b"entry"]
+    store.close()
