@@ -198,9 +198,12 @@ class Admin:
         self._ask(lambda done: self._spi.unbind(binding, done), f"unbinding {binding.exchange}")
 
     def add_partitions(self, topic: Topic[Any], partitions: int) -> None:
-        """Grow a topic to `partitions`. Keys move: of the existing keys most map to another partition from now on,
-        so order
-        per key holds within before and within after, not across; drain the topic first if that matters."""
+        """Grow a topic to `partitions`.
+
+        Keys move: of the existing keys most map to another partition from now on, so order per key holds within before
+        and within after, not across; drain the topic first if that matters. Producers that are open learn the number
+        with the answer to their next batch.
+        """
         _object(topic, Topic)
         self._bus.capabilities.need(Cap.ADD_PARTITIONS, "add_partitions()")
         self._ask(lambda done: self._spi.add_partitions(topic, partitions, done), f"adding partitions to {topic}")

@@ -66,8 +66,7 @@ def connect(
     """Connect to an engine: the handshake is done when this returns.
 
     Without a URL the environment's ``MQBRIDGE_URL`` counts, and nothing else. `options` are the engine's, the same
-    that its
-    URL takes in the query. `emulation` says what to do with capabilities that the engine only emulates.
+    that its URL takes in the query. `emulation` says what to do with capabilities that the engine only emulates.
     `operation_timeout_s` bounds every call that waits for the engine and has no timeout of its own.
 
     Raises `ConfigurationError` (unknown scheme, missing extra), `UnsupportedOption` (naming the nearest known one),

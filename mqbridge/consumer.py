@@ -1,8 +1,7 @@
 """Receiving: what both consumers share. The rule of this room: one thread polls, any thread settles.
 
 What a topic's offsets mean is in topic_consumer.py, what a queue's tokens mean in queue_consumer.py, workers and
-order in
-dispatch.py.
+order in dispatch.py.
 """
 
 from __future__ import annotations
@@ -254,14 +253,12 @@ class BaseConsumer(Generic[T]):
     ) -> RunStats:
         """Call `handler` for each delivery on `workers` threads until `stop` is set; returns what was done.
 
-        A handler that returns has its delivery acked; one that raises goes to the `retry` policy (the consumer's, else
-        3 attempts with backoff); a delivery that the handler settled is left alone. `Fenced`, `Denied` and `Closed`
-        propagate. `order` keeps deliveries of one key, or of one partition, one after another; with "none" none
-        waits for
-        another. A handler may take minutes: membership stays alive, and no more is fetched than `workers` can hold.
-        `handler_timeout_s`: a handler that takes longer counts as failed and its late result is ignored; its thread
-        cannot
-        be stopped and is replaced.
+        A handler that returns has its delivery acked; one that raises goes to the `retry` policy (the consumer's,
+        else 3 attempts with backoff); a delivery that the handler settled is left alone. `Fenced`, `Denied` and
+        `Closed` propagate. `order` keeps deliveries of one key, or of one partition, one after another; with "none"
+        none waits for another. A handler may take minutes: membership stays alive, and no more is fetched than
+        `workers` can hold. `handler_timeout_s`: a handler that takes longer counts as failed and its late result is
+        ignored; its thread cannot be stopped and is replaced.
         """
         from mqbridge.dispatch import Dispatcher
 
@@ -281,8 +278,7 @@ class BaseConsumer(Generic[T]):
 
     def run_on_client(self, kind: type[U], fn: Callable[[U], Any]) -> Any:
         """Call ``fn(native)`` with the native object of that type, on the thread that owns it: this one, while
-        polling is
-        held off."""
+        polling is held off."""
         self._bus.capabilities.need(Cap.UNWRAP, "run_on_client()")
         self._enter()
         try:

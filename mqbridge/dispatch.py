@@ -1,9 +1,8 @@
 """Workers and order: `consumer.run`.
 
 The rule of this room: a lane is a sequence of deliveries that must be handled one after another (a key, a partition,
-or a
-delivery of its own), a worker handles the head of a lane, and the polling thread never waits for a handler, so that
-membership stays alive however long one takes.
+or a delivery of its own), a worker handles the head of a lane, and the polling thread never waits for a handler, so
+that membership stays alive however long one takes.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 OPEN, DONE, HELD, LOST = 0, 1, 2, 3
 """OPEN: not settled. DONE: settled. HELD: this delivery was settled by giving the record back, and its redelivery is
-not
-settled yet, so the prefix stops below it. LOST: the lease ended first."""
+not settled yet, so the prefix stops below it. LOST: the lease ended first."""
 
 _DONE = bytes((DONE,))
 

@@ -1,8 +1,7 @@
 """What travels: headers, a delivery with its verbs, a confirmation.
 
 The rule of this room: a delivery is a view. It holds its block, its place in it and the page of marks, and reads all
-else
-when asked, so that a message that is only acknowledged costs one small object. Receipts live in receipts.py.
+else when asked, so that a message that is only acknowledged costs one small object. Receipts live in receipts.py.
 """
 
 from __future__ import annotations
@@ -138,8 +137,8 @@ class Delivery(Generic[T]):
     """One message as it was delivered, and the four verbs to settle it. Thread-safe.
 
     Settling is a local mark that never blocks; the engine learns of it within `settle_interval_s`, and at revoke,
-    drain and
-    close. A second verb raises `AlreadySettled`; a verb after the lease is known to be lost raises `LeaseLost`.
+    drain and close. A second verb raises `AlreadySettled`; a verb after the lease is known to be lost raises
+    `LeaseLost`.
     """
 
     __slots__ = ("_block", "_index", "_page", "raw")

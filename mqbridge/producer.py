@@ -1,8 +1,7 @@
 """Sending: the portable producer.
 
 The rule of this room: what can be refused is refused here, before the engine sees it, and a message costs one append
-and
-one receipt. What happened to it afterwards is in receipts.py.
+and one receipt. What happened to it afterwards is in receipts.py.
 """
 
 from __future__ import annotations
@@ -150,11 +149,10 @@ class Producer:
         """Send one message; returns its receipt at once.
 
         Blocks only while the bounded buffer is full, at most `max_block_s`, then raises `OperationTimeout` (not
-        applied).
-        A missing destination is `NotFound`, no match on an exchange fails the receipt with `Unroutable`, a message
-        above `bus.limits.max_message_bytes` is `Rejected` here. Keys are read as bytes (str as UTF-8); a null key is
-        not
-        an empty key. `timestamp` is an aware datetime, kept to the millisecond; the default is the engine's present.
+        applied). A missing destination is `NotFound`, no match on an exchange fails the receipt with `Unroutable`, a
+        message above `bus.limits.max_message_bytes` is `Rejected` here. Keys are read as bytes (str as UTF-8); a null
+        key is not an empty key. `timestamp` is an aware datetime, kept to the millisecond; the default is the
+        engine's present.
         """
         route = self._last
         if route is None or route.destination is not destination:

@@ -1,8 +1,7 @@
 """What became of each send: states in chunks, receipts as views of them.
 
 The rule of this room: a send costs one byte of state and one small object; offsets, errors and waiting are paid for
-when
-reports come, by batch, or when somebody asks. `SendLog` implements the SPI's `Reports` for one channel.
+when reports come, by batch, or when somebody asks. `SendLog` implements the SPI's `Reports` for one channel.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A topic's record delivered again, and its burial in a dead-letter topic.
 
 The rule of this room: the record's mark in its first page stays HELD until a redelivery of it is DONE or its copy in
-the
-dead-letter topic is confirmed; only then does the settled prefix move past it.
+the dead-letter topic is confirmed; only then does the settled prefix move past it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ The rules of this room:
   what will make an asyncio face possible.
 - **Batches, not messages.** Records come in *blocks*: one fetched batch each, immutable. What happened to sends is
   reported by ranges or lists of sequence numbers, never by an object per message.
-- **Resolved once.** A sender opens a destination once and gets a channel; `Channel.append` is the only call per
-message.
+- **Resolved once.** A sender opens a destination once and gets a channel; `Channel.append` is the only call
+  per message.
 - **Events are rare and ordered**, and are drained before records, so that a revocation wins over the records behind it.
 - **Errors are mqbridge's**, translated by the adapter at its one edge, with the native error as `__cause__`.
 
@@ -190,7 +190,11 @@ class Reports(Protocol):
 
 
 class Channel(Protocol):
-    """One destination of one sender. Any thread may append; appends of one thread keep their order."""
+    """One destination of one sender. Any thread may append; appends of one thread keep their order.
+
+    A topic's channel keeps its number of partitions up to date by itself: producers that were open before
+    `add_partitions` place a key where new ones place it, within the stated time.
+    """
 
     @property
     def appended(self) -> int:

@@ -1,8 +1,7 @@
 """Consuming topics in a group: leases, the settled prefix, redelivery inside the consumer.
 
 The rule of this room: what is committed is the settled prefix in delivery order, never past an unsettled delivery. A
-log
-cannot take one message back, so `release` and `retry` deliver it again from here, with the prefix held below it.
+log cannot take one message back, so `release` and `retry` deliver it again from here, with the prefix held below it.
 """
 
 from __future__ import annotations
@@ -60,11 +59,9 @@ class TopicConsumer(BaseConsumer[T]):
     """A member of a group; made by `Bus.consumer`.
 
     Each assignment of a partition is a lease with a number. A partition that is to move is drained: no more of it is
-    handed
-    out, deliveries that are out may be settled for `drain_timeout_s`, the prefix is committed, then the lease ends
-    and later
-    verbs raise `LeaseLost`. Partitions that stay in a cooperative rebalance keep their leases. `attempt` counts in this
-    consumer only.
+    handed out, deliveries that are out may be settled for `drain_timeout_s`, the prefix is committed, then the lease
+    ends and later verbs raise `LeaseLost`. Partitions that stay in a cooperative rebalance keep their leases.
+    `attempt` counts in this consumer only.
     """
 
     def __init__(

@@ -261,3 +261,17 @@ def test_bind_and_unbind_repeat(bus: mq.Bus) -> None:
 def test_health(bus: mq.Bus) -> None:
     """Facts for a person, the engine among them."""
     assert bus.admin.health()["engine"] == "native"
+
+
+def test_an_open_producer_learns_of_added_partitions(bus: mq.Bus) -> None:
+    """After one more answer, a producer that was open places a key where a new one places it."""
+    grown = mq.Topic("grown", partitions=1)
+    bus.admin.ensure(grown)
+    with bus.producer() as old:
+        assert old.send(grown, b"x", key="customer-1").result(5).partition == 0
+        bus.admin.add_partitions(grown, 8)
+        old.send(grown, b"x", key="customer-1").result(5)
+        with bus.producer() as new:
+            for number in range(20):
+                places = {p.send(grown, b"x", key=f"customer-{number}").result(5).partition for p in (old, new)}
+                assert len(places) == 1

@@ -1,9 +1,8 @@
 """SIGKILL at random moments under load, and what must be true afterwards.
 
 ``python -m mqbridge_conformance.kills --kills 200`` starts producers, group workers, queue workers and a standing
-host on
-one folder, kills one of them after another (half of the time the one that hosts), starts a new one in its place, then
-drains and judges:
+host on one folder, kills one of them after another (half of the time the one that hosts), starts a new one in its
+place, then drains and judges:
 
 - no confirmed message is lost, from topic or queue;
 - no offset is used twice: what was confirmed at an offset is what is read there;
@@ -12,8 +11,7 @@ drains and judges:
 - while a partition is one worker's, its offsets rise.
 
 The rule: every program writes down what it knows before it goes on (one line, one write), and the judge reads only
-those
-lines, and the topic through a fresh process. Standard library alone.
+those lines, and the topic through a fresh process. Standard library alone.
 """
 
 from __future__ import annotations

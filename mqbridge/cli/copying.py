@@ -268,9 +268,8 @@ def _like(
 def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: TextForm | None) -> None:
     """Digests over all records of a topic or a file, the same in any order; nothing is consumed.
 
-    \b
-    sha256_values   over the values alone: also compares with a text file
-    sha256_records  over --fields of each record
+    \b sha256_values   over the values alone: also compares with a text file sha256_records  over --fields of each
+    record
 
     Each is the sum, modulo 2**256, of the SHA-256 of each record in canonical form: for each field in the order
     value, key, headers, timestamp_ms, message_id a "-" for null, else length:bytes (numbers as N;, headers with their

@@ -1,9 +1,8 @@
 """The native reference engine: a broker in a library, behind the SPI. The only door in.
 
-``native:`` is in memory and private, ``native:?name=x`` in memory and shared within the process, ``native:./folder`` or
-``native:/folder`` durable and shared by the processes that open the folder: the first one hosts, the others reach it
-by a
-Unix socket in the folder, and when it dies another takes over. What was confirmed survives SIGKILL; with
+``native:`` is in memory and private, ``native:?name=x`` in memory and shared within the process, ``native:./folder``
+or ``native:/folder`` durable and shared by the processes that open the folder: the first one hosts, the others reach
+it by a Unix socket in the folder, and when it dies another takes over. What was confirmed survives SIGKILL; with
 ``durability=disk`` also the loss of power.
 """
 

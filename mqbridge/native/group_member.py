@@ -1,8 +1,7 @@
 """A member of a group on the native broker: joins, keeps alive, takes over and gives up partitions, fetches.
 
 The rule: notes of the broker become events, in order, and nothing here waits. When the broker is lost or has removed
-this
-member, its partitions are lost and it joins again by itself.
+this member, its partitions are lost and it joins again by itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """A consumer of a queue on the native broker. The rule: messages are taken when the application asks, never pushed
-ahead
-of it, so that competing consumers share by speed; the broker keeps the prefetch bound."""
+ahead of it, so that competing consumers share by speed; the broker keeps the prefetch bound."""
 
 from __future__ import annotations
 

@@ -391,7 +391,14 @@ class TopicChannel(BaseChannel):
         args = {"topic": self._name, "partitions": partitions}
         return Shipment("append_many", args, batches, sequences, size, self._sender.connection.clock.mono_s())
 
+    def _count(self, partitions: int) -> None:
+        """The topic has so many partitions now: the next record is placed among them, as new senders place it."""
+        if partitions != self._partitions:
+            self._buffers.extend([] for _ in range(partitions - len(self._buffers)))
+            self._partitions = partitions
+
     def _report(self, shipment: Shipment, reply: dict[str, Any]) -> None:
+        self._count(reply["partitions"])
         for place, numbers in enumerate(shipment.sequences):
             failure = reply["errors"][place]
             partition = shipment.args["partitions"][place]

@@ -11,7 +11,9 @@ from tests.native.runtime.fakes import HandClock
 
 
 class ScriptedLink:
-    """Keeps what it was asked until the test answers; refuses at once with `refusal`, if there is one."""
+    """Keeps what it was asked until the test answers; refuses with `refusal`, if there is one: when it is told to, or
+    before the call returns (`prompt`).
+    """
 
     session_epoch = 1
 
@@ -19,11 +21,15 @@ class ScriptedLink:
         self.asked: list[tuple[str, dict[str, Any], Sequence[RecordBatch], Any]] = []
         self.refusal: MqbridgeError | None = None
         self.refused: list[Callable[[], None]] = []
+        self.prompt = False
 
     def call(self, op: str, args: dict[str, Any], batches: Sequence[RecordBatch], done: Any) -> bool:
         if self.refusal is not None:
             error = self.refusal
             self.refused.append(lambda: done(None, [], error))
+            if self.prompt:
+                assert len(self.refused) == 1, "asked again within the refusal"
+                done(None, [], error)
             return False
         self.asked.append((op, args, batches, done))
         return True

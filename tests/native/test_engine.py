@@ -35,7 +35,7 @@ def test_a_broker_gone_for_good_ends_everybody() -> None:
     bus.admin.ensure(ONE, WORK)
     producer = bus.producer(linger_s=0.0)
     producer.send(ONE, b"x").result(5)
-    consumers = [bus.consumer(ONE, group="g", start=mq.LATEST), bus.consumer(WORK)]
+    consumers: list[Any] = [bus.consumer(ONE, group="g", start=mq.LATEST), bus.consumer(WORK)]
     consumers[0].poll(1, 0.0)
     replay = bus.replay(ONE, mq.EARLIEST)
     _break_broker(bus)

@@ -1,138 +1,114 @@
-"""A member of a group, against a broker that answers when the test says so."""
+"""A group member against a session that answers when the test says so."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
-from mqbridge.errors import ConnectionLost, Fenced, NotFound, Rejected
-from mqbridge.native.engine import NativeConnection
+import mqbridge as mq
 from mqbridge.native.group_member import GroupMember
-from mqbridge.native.runtime.links import NoRoom
-from mqbridge.spi import Event, Fatal, Revoking, Start, TopicSubscriptionSpec
-from mqbridge.topology import Topic
-from tests.native.scripted import ScriptedConnection
+from mqbridge.native.queue_client import QueueClient
+from mqbridge.spi import Assigned, QueueSubscriptionSpec, Start, TopicSubscriptionSpec
+from tests.fakes import FakeClock
 
+ONE = mq.Topic("one")
 SPEC = TopicSubscriptionSpec(
-    (Topic("t"),), "g", Start("earliest"), "read_committed", "cooperative", None, 10.0, 5.0, "latest"
+    (ONE,), "g", Start("earliest"), "read_committed", "cooperative", None, 10.0, 300.0, "fail"
 )
-GONE = ConnectionLost("gone", outcome="not_applied")
 
 
-class Party:
+class Session:
     def __init__(self) -> None:
-        self.connection = ScriptedConnection()
-        self.link = self.connection.session.link
-        self.ready = 0
-        self.member = GroupMember(cast(NativeConnection, self.connection), SPEC, self._set)
+        self.calls: list[tuple[str, dict[str, Any], Callable[..., None]]] = []
 
-    def _set(self) -> None:
-        self.ready += 1
+    def call(self, op: str, args: dict[str, Any], batches: Any, done: Callable[..., None]) -> None:
+        self.calls.append((op, args, done))
 
-    def joined(self, name: str, lease: int = 1) -> None:
-        self.link.answer({"member": name})
-        self.member.note({"note": "assign", "partitions": [["t", 0, lease, 0]]})
-
-    def fatal(self) -> list[Event]:
-        return [event for event in self.member.events() if isinstance(event, Fatal)]
+    def ops(self) -> list[str]:
+        return [op for op, _, _ in self.calls]
 
 
-def test_an_absent_member_joins_once_when_there_is_a_host_again() -> None:
-    """The host comes back while the consumer is absent, and then it is polled: one join, one member."""
-    party = Party()
-    party.joined("m1")
-    party.connection.clock.now_s += 6
-    party.member.heartbeat()
-    assert party.link.ops == ["leave"]
-    party.link.fail(GONE)
-    party.member.lost()
-    party.member.restored()
-    party.member.take(1)
-    assert party.link.ops == ["join"]
-    party.joined("m2")
-    party.member.take(0)
-    assert party.member.member == "m2"
-    assert "join" not in party.link.ops
+def connected() -> tuple[Any, Session]:
+    session = Session()
+    connection = SimpleNamespace(
+        session=session,
+        clock=FakeClock(),
+        members=[],
+        queue_clients=[],
+        consumers={},
+        claim_notes=lambda member, listener: [],
+        disclaim_notes=lambda member: None,
+    )
+    return connection, session
 
 
-def test_a_join_refused_by_a_link_that_was_replaced_meanwhile_is_made_again() -> None:
-    """The refusal comes after the news of the new host: nobody else would join for it."""
-    party = Party()
-    party.member.restored()
-    party.link.fail(GONE)
-    (again,) = party.connection.repeats
-    again()
-    assert party.link.ops == ["join"]
+def test_a_block_never_comes_before_its_assignment() -> None:
+    """While an assignment is being taken in on one thread, another one that takes gets a block only when events() has
+    the Assigned as well: else the portable layer would not know whose it is."""
+    connection, _ = connected()
+    member: Any = GroupMember(connection, SPEC, lambda: None)
+    begin, said = member._begin, threading.Event()
+
+    def begun(place: Any, lease: int, position: int) -> None:
+        begin(place, lease, position)
+        member._fetches[place] = SimpleNamespace(take=lambda: "block")
+        taker.start()
+        said.wait(0.2)  # long enough for a taker that is not kept waiting
+
+    found: list[bool] = []
+
+    def take() -> None:
+        if member.take(1) is not None:
+            found.append(any(isinstance(event, Assigned) for event in member.events()))
+        said.set()
+
+    member._begin = begun
+    taker = threading.Thread(target=take)
+    member.note({"note": "assign", "partitions": [["one", 0, 7, 0]]})
+    taker.join(10)
+    assert found == [True]
 
 
-def test_a_refusal_that_passes_is_no_end() -> None:
-    """A join or a fetch for which there is no room at this moment is made again; one that is wrong is fatal."""
-    party = Party()
-    party.link.fail(NoRoom("full"))
-    party.connection.repeats.pop()()
-    party.joined("m1")
-    party.member.take(1)
-    party.link.fail(Rejected("no room on the disk", retryable=True))
-    ready = party.ready
-    party.connection.repeats.pop()()
-    assert party.ready == ready + 1
-    assert party.fatal() == []
-    party.member.take(1)
-    party.link.fail(NotFound("no such topic"))
-    assert len(party.fatal()) == 1
+def test_a_member_that_was_closed_while_it_joined_leaves() -> None:
+    """The answer to the join comes after close(): the broker is told, so that the partitions do not wait for a member
+    that nobody keeps alive."""
+    connection, session = connected()
+    member = GroupMember(connection, SPEC, lambda: None)
+    ended: list[Any] = []
+    member.close(lambda result, error: ended.append(error))
+    assert ended == [None]
+    _, _, answer = session.calls[0]
+    answer({"member": "m-1"}, [], None)
+    assert session.ops() == ["join", "leave"]
+    assert session.calls[1][1]["member"] == "m-1"
 
 
-def test_a_late_release_does_not_end_a_new_lease() -> None:
-    """done() of a revocation that belongs to an earlier membership, or an earlier lease, leaves today's fetch alone."""
-    party = Party()
-    party.joined("m1")
+def test_news_of_data_reach_all_though_one_closes_meanwhile() -> None:
+    """A member that is closed while the news go round does not make its neighbour miss them."""
+    with mq.connect("native:") as bus:
+        connection: Any = bus._connection
+        heard: list[str] = []
 
-    def revoke() -> Revoking:
-        party.member.note({"note": "revoke", "partitions": [["t", 0]], "deadline_s": 1.0})
-        return next(event for event in party.member.events() if isinstance(event, Revoking))
+        def closing(_place: Any) -> None:
+            heard.append("first")
+            del connection.members[0]
 
-    first = revoke()
-    party.member.lost()
-    party.member.restored()
-    party.joined("m2", lease=2)
-    first.done()
-    assert ("t", 0) in party.member._fetches
-    second = revoke()
-    party.member.note({"note": "lost", "partitions": [["t", 0]]})
-    party.member.note({"note": "assign", "partitions": [["t", 0, 3, 0]]})
-    second.done()
-    assert ("t", 0) in party.member._fetches
+        connection.members[:] = [
+            SimpleNamespace(data=closing),
+            SimpleNamespace(data=lambda _place: heard.append("second")),
+        ]
+        connection._note({"note": "data", "topic": "one", "partition": 0})
+        connection.members.clear()
+    assert heard == ["first", "second"]
 
 
-def test_a_heartbeat_of_an_earlier_member_fences_nobody() -> None:
-    """The refusal of a heartbeat sent under another member id does not remove the present member."""
-    party = Party()
-    party.joined("m1")
-    party.member.heartbeat()
-    heard: Any = party.link.asked.pop(0)[3]
-    party.member.lost()
-    party.member.restored()
-    party.joined("m2")
-    heard(None, [], Fenced("unknown member m1"))
-    assert party.member.member == "m2"
-
-
-def test_a_seek_is_not_overwritten_by_the_way_to_the_end() -> None:
-    """`on_gap="latest"` looks up the end; a place that the application chose meanwhile stands."""
-    from mqbridge.errors import OffsetLost
-
-    party = Party()
-    party.joined("m1")
-    party.member.take(1)
-    party.link.fail(OffsetLost("cut", topic="t", partition=0, committed=0, start=50))
-    assert party.link.ops == ["offsets"]
-    party.member.seek(("t", 0), 70)
-    party.link.answer({"partitions": {"0": {"start": 50, "end": 100}}})
-    party.member.take(1)
-    assert party.link.asked[0][1]["offset"] == 70
-
-
-def test_the_end_of_the_session_ends_the_member() -> None:
-    """When there will be no host, the consumer is told why."""
-    party = Party()
-    party.member.failed(NotFound("the folder is gone"))
-    assert len(party.fatal()) == 1
+def test_a_sign_of_life_takes_nothing_from_a_queue() -> None:
+    """take(0) leaves what has been fetched where it is."""
+    connection, session = connected()
+    client: Any = QueueClient(connection, QueueSubscriptionSpec(mq.Queue("q"), 10, 0, before=False), lambda: None)
+    client._blocks.append("block")
+    assert client.take(0) is None
+    assert client.take(1) == "block"
+    assert session.ops() == ["consume"]

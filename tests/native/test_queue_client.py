@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
+
 from mqbridge.errors import ConnectionLost, NotFound
 from mqbridge.native.engine import NativeConnection
 from mqbridge.native.queue_client import QueueClient
@@ -52,18 +54,24 @@ def test_a_loss_is_read_before_the_next_hosts_messages() -> None:
     assert party.client.take(5) is not None
 
 
-def test_a_loss_while_a_block_waits_keeps_it_back() -> None:
-    """A block that the new host handed out already is not shown before the loss of the old one was read."""
+def test_a_loss_between_the_look_and_the_asking_keeps_the_block_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host changes while a poll asks: what the new one hands out waits until the loss of the old one was read."""
     party = Party()
     party.link.answer({"consumer": 1})
-    party.client.lost()
-    party.client.restored()
-    party.link.answer({"consumer": 2})
-    party.client.events()
-    party.client.take(5)
-    party.handed()
-    party.client.lost()
-    assert party.client.take(5) is None
+    ask = party.client._ask
+
+    def change_and_ask(max_records: int) -> None:
+        party.client.lost()
+        party.client.restored()
+        party.link.answer({"consumer": 1})
+        ask(max_records)
+        party.handed()
+
+    with monkeypatch.context() as changing:
+        changing.setattr(party.client, "_ask", change_and_ask)
+        assert party.client.take(5) is None
+    assert any(isinstance(event, Disconnected) for event in party.client.events())
+    assert party.client.take(5) is not None
 
 
 def test_a_refusal_that_passes_is_no_end() -> None:

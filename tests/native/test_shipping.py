@@ -132,6 +132,22 @@ def test_a_link_that_stays_full_is_asked_once_a_turn() -> None:
     assert shop.values() == [b"0", b"1", b"2"]
 
 
+def test_a_refusal_told_at_once_is_not_tried_again_at_once() -> None:
+    """With nothing out, a refused attempt ends the turn, though the channel might ship as far as it knows."""
+    shop = Shop()
+    shop.send(b"0")
+    old = shop.new_link()
+    shop.send(b"1", b"2")
+    shop.link.refusal = FULL
+    shop.link.prompt = True
+    old.answer({})
+    assert len(shop.link.refused) == 1
+    assert shop.connection.woken == 1
+    shop.link.refusal = None
+    shop.sender.restored()
+    assert shop.values() == [b"1", b"2"]
+
+
 @pytest.mark.parametrize(("error", "outcome"), [(GONE, "not_applied"), (DOUBT, "unknown")])
 def test_a_backlog_gives_up_before_nobody_knows(error: MqbridgeError, outcome: str) -> None:
     """Without a host, messages end a little before the delivery timeout: not applied, unless one may have been."""

@@ -159,7 +159,8 @@ class TopicRoom:
         return {"base_offset": base_offset}, []
 
     def _append_many(self, session: int, args: dict[str, Any], batches: Sequence[Batch], now: Now) -> Reply:
-        """Each batch stands for itself: what one partition refuses does not hinder the next."""
+        """Each batch stands for itself: what one partition refuses does not hinder the next. The answer carries the
+        topic's number of partitions, from which open senders learn that it has changed."""
         topic = self.existing(arguments.text(args, "topic"))
         numbers = arguments.integers(args, "partitions")
         if len(numbers) != len(batches):
@@ -184,7 +185,7 @@ class TopicRoom:
                         "retryable": error.retryable,
                     }
                 )
-        return {"base_offsets": base_offsets, "errors": failures}, []
+        return {"base_offsets": base_offsets, "errors": failures, "partitions": len(topic.partitions)}, []
 
     def _fetch(self, session: int, args: dict[str, Any], batches: Sequence[Batch], now: Now) -> Reply:
         partition = self._partition(args)
