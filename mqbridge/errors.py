@@ -33,7 +33,6 @@ __all__ = [
     "Outcome",
     "Rejected",
     "SendFailed",
-    "TransactionAborted",
     "Unreachable",
     "Unroutable",
     "Unsupported",
@@ -225,12 +224,6 @@ class OffsetLost(MqbridgeError):
     """
 
     code = "offset_lost"
-
-
-class TransactionAborted(MqbridgeError):
-    """The transaction did not happen, none of it."""
-
-    code = "transaction_aborted"
 
 
 class CodecError(MqbridgeError, ValueError):
