@@ -25,7 +25,7 @@ def replace_between(text: str, name: str, content: str) -> str:
 def main() -> int:
     text = README.read_text()
     for name, options in PARTS.items():
-        command = [sys.executable, "-m", "mqbridge", "conformance", "table", *options, "memory"]
+        command = [sys.executable, "-m", "mqbridge", "conformance", "table", *options, "memory", "folder", "client"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
         text = replace_between(text, name, "\n".join(rows) + "\n")
