@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mqbridge.capabilities import ROUTES_BY_TYPE
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.errors import InvalidSpec, Mismatch, NotFound, Rejected
 from mqbridge.messages import Death, Headers, read_death
@@ -37,13 +38,6 @@ T = TypeVar("T")
 Spec = Topic[Any] | Queue[Any] | Exchange | Binding
 
 __all__ = ["Admin", "Change", "DeadLetter", "ResetPlan"]
-
-ROUTES = {
-    "direct": Cap.ROUTE_DIRECT,
-    "fanout": Cap.ROUTE_FANOUT,
-    "topic": Cap.ROUTE_TOPIC,
-    "headers": Cap.ROUTE_HEADERS,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +174,7 @@ class Admin:
                 if value is not None:
                     need(capability, f"{spec} with {capability.value.lower()}")
         elif isinstance(spec, Exchange):
-            need(ROUTES[spec.type], f"{spec} of type {spec.type}")
+            need(ROUTES_BY_TYPE[spec.type], f"{spec} of type {spec.type}")
             if spec.alternate is not None:
                 need(Cap.ALTERNATE_EXCHANGE, f"{spec} with an alternate exchange")
         elif isinstance(spec, Binding):

@@ -21,7 +21,7 @@ from mqbridge import spi
 from mqbridge.admin import Admin
 from mqbridge.capabilities import Capabilities, Capability, EmulationMode
 from mqbridge.capabilities import Capability as Cap
-from mqbridge.consumer import AckMode
+from mqbridge.consumer import AckMode, raise_first
 from mqbridge.engines import open_url
 from mqbridge.errors import (
     Closed,
@@ -428,10 +428,7 @@ class Bus:
             if self._hooks.closed is not None:
                 self._hooks.closed(what="bus")
             self._callbacks.close(deadline.left_s() or 0.0)
-        if failures:
-            for other in failures[1:]:
-                failures[0].add_note(f"also: {type(other).__name__}: {other}")
-            raise failures[0]
+        raise_first(failures)
 
     def __enter__(self) -> Bus:
         return self

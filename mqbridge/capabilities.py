@@ -12,7 +12,7 @@ import enum
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from mqbridge.errors import ConfigurationError, Unsupported
 
@@ -105,6 +105,15 @@ class Capability(enum.StrEnum):
     UNWRAP = "UNWRAP"
     OUTBOX = "OUTBOX"
     INBOX = "INBOX"
+
+
+ROUTES_BY_TYPE: Final[Mapping[str, Capability]] = {
+    "direct": Capability.ROUTE_DIRECT,
+    "fanout": Capability.ROUTE_FANOUT,
+    "topic": Capability.ROUTE_TOPIC,
+    "headers": Capability.ROUTE_HEADERS,
+}
+"""What an exchange of each type needs."""
 
 
 class Level(enum.StrEnum):

@@ -14,6 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mqbridge.capabilities import ROUTES_BY_TYPE
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.codecs import bytes as bytes_codec
 from mqbridge.errors import Closed, CodecError, InvalidSpec, OperationTimeout, Rejected, SendFailed
@@ -412,7 +413,7 @@ class Producer:
             capability = {
                 "topic": None,
                 "queue": Cap.WORK_SHARING,
-                "exchange": _ROUTES_BY.get(_exchange_type(destination)),
+                "exchange": ROUTES_BY_TYPE.get(_exchange_type(destination)),
             }
             need = capability[destination.kind]
             if need is not None:
@@ -532,12 +533,6 @@ class Producer:
 
 
 _Prepared = tuple["bytes | None", "bytes | None", "RawHeaders | None", "int | None", "str | None", "Extras | None"]
-_ROUTES_BY = {
-    "direct": Cap.ROUTE_DIRECT,
-    "fanout": Cap.ROUTE_FANOUT,
-    "topic": Cap.ROUTE_TOPIC,
-    "headers": Cap.ROUTE_HEADERS,
-}
 
 
 def _exchange_type(destination: Destination) -> str:
