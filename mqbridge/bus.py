@@ -251,7 +251,7 @@ class Bus:
         group: str,
         start: Position,
         isolation: Literal["read_committed", "read_uncommitted"] = ...,
-        rebalance: Literal["cooperative", "eager", "server"] = ...,
+        rebalance: Literal["cooperative", "eager", "server"] | None = ...,
         instance_id: str | None = ...,
         ack: AckMode = ...,
         settle_interval_s: float | None = ...,
@@ -276,11 +276,12 @@ class Bus:
         Of a queue: `prefetch` (100: how many may be out and not settled), `ack`, `priority` (0: higher ones are
         served first), `settle_interval_s` (0.1).
 
-        Of topics: `group`, `start`, `isolation`, `rebalance` ("cooperative", "eager", "server"), `instance_id` (static
-        membership), `ack`, `settle_interval_s` (0.1; 5 with auto), `session_timeout_s` (10: no sign of life for so long
-        is death), `max_poll_interval_s` (300: not polled for so long, it leaves), `drain_timeout_s` (5: how long
-        deliveries that are out may still be settled when a partition moves), `on_gap` ("fail", "earliest", "latest"),
-        `dead_letter` (True makes ``TOPIC.GROUP.dlq``, or a Topic), `retry` (a `RetryPolicy` for `retry()` and `run()`).
+        Of topics: `group`, `start`, `isolation`, `rebalance` ("cooperative", "eager", "server"; None is the engine's
+        best: cooperative where it has it), `instance_id` (static membership), `ack`, `settle_interval_s` (0.1; 5 with
+        auto), `session_timeout_s` (10: no sign of life for so long is death), `max_poll_interval_s` (300: not polled
+        for so long, it leaves), `drain_timeout_s` (5: how long deliveries that are out may still be settled
+        when a partition moves), `on_gap` ("fail", "earliest", "latest"), `dead_letter` (True makes
+        ``TOPIC.GROUP.dlq``, or a Topic), `retry` (a `RetryPolicy` for `retry()` and `run()`).
         An option of the other kind is `ConfigurationError`.
         """
         self._ready_to_make()
@@ -318,7 +319,7 @@ class Bus:
         group: str | None = None,
         start: Position | None = None,
         isolation: Literal["read_committed", "read_uncommitted"] = "read_committed",
-        rebalance: Literal["cooperative", "eager", "server"] = "cooperative",
+        rebalance: Literal["cooperative", "eager", "server"] | None = None,
         instance_id: str | None = None,
         ack: AckMode = "explicit",
         settle_interval_s: float | None = None,
@@ -339,7 +340,8 @@ class Bus:
             )
         _choice("ack", ack, ("explicit", "before", "auto"))
         _choice("isolation", isolation, ("read_committed", "read_uncommitted"))
-        _choice("rebalance", rebalance, ("cooperative", "eager", "server"))
+        if rebalance is not None:
+            _choice("rebalance", rebalance, ("cooperative", "eager", "server"))
         _choice("on_gap", on_gap, ("fail", "earliest", "latest"))
         for name, seconds in (
             ("session_timeout_s", session_timeout_s),
@@ -353,7 +355,8 @@ class Bus:
             raise ConfigurationError("a topic is named twice")
         need = self.capabilities.need
         need(Cap.GROUPS, f"consuming {topics[0]} in a group")
-        need(Cap[f"REBALANCE_{rebalance.upper()}"], f"rebalance={rebalance!r}")
+        if rebalance is not None:
+            need(Cap[f"REBALANCE_{rebalance.upper()}"], f"rebalance={rebalance!r}")
         if instance_id is not None:
             need(Cap.STATIC_MEMBERSHIP, "instance_id=")
         if dead_letter:
@@ -369,7 +372,7 @@ class Bus:
             group,
             start.resolve(self._connection.clock.wall_ms()),
             isolation,
-            rebalance,
+            rebalance or "cooperative",
             instance_id,
             session_timeout_s,
             max_poll_interval_s,

@@ -11,6 +11,7 @@ import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import islice
 from operator import length_hint
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 from mqbridge.capabilities import Capability as Cap
 from mqbridge.errors import Closed, ConcurrentUse, InvalidSpec, MqbridgeError
 from mqbridge.messages import Delivery
-from mqbridge.waiting import Deadline, Signal, now_s
+from mqbridge.waiting import Deadline, Signal, now_s, wait
 
 if TYPE_CHECKING:
     from mqbridge.bus import Bus
@@ -276,16 +277,25 @@ class BaseConsumer(Generic[T]):
 
     # --- escape hatch
 
-    def run_on_client(self, kind: type[U], fn: Callable[[U], Any]) -> Any:
-        """Call ``fn(native)`` with the native object of that type, on the thread that owns it: this one, while
-        polling is held off."""
+    def run_on_client(self, kind: type[U], fn: Callable[[U], Any], timeout: float = 30.0) -> Any:
+        """Call ``fn(native)`` with the native object of that type, on the thread that owns it, while polling is held
+        off; what it returns or raises comes back here. `InvalidSpec` where there is no such object.
+
+        Nothing else of this consumer goes on meanwhile, heartbeats of the client may be among it: be brief.
+        """
         self._bus.capabilities.need(Cap.UNWRAP, "run_on_client()")
         self._enter()
         try:
-            native = self._subscription.unwrap(kind)
-            if native is None:
-                raise InvalidSpec(f"the {self._bus.engine} consumer has no {kind.__name__} inside", field="kind")
-            return fn(native)
+            outcome: Future[Any] = Future()
+
+            def run(native: U) -> None:
+                try:
+                    outcome.set_result(fn(native))
+                except BaseException as error:  # noqa: BLE001 - the caller's own, raised again where he waits
+                    outcome.set_exception(error)
+
+            wait(lambda done: self._subscription.call(kind, run, done), timeout, "run_on_client()")
+            return outcome.result(0)
         finally:
             self._polling.release()
 

@@ -387,7 +387,9 @@ class Subscription(Protocol):
     def close(self, done: Completion[None]) -> None:
         """Give back what is out, uncounted, leave the group, free resources."""
 
-    def unwrap(self, kind: type[T]) -> T | None: ...
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: Completion[Any]) -> None:
+        """Run ``fn(native)`` with the native object of that type on the thread that owns it, and complete with what it
+        gives; `InvalidSpec` where there is no such object. `fn` does not raise."""
 
 
 class TopicSubscription(Subscription, Protocol):

@@ -13,6 +13,7 @@ from typing import Any, cast
 from mqbridge import spi
 from mqbridge.bus import Bus
 from mqbridge.capabilities import Capabilities, Capability, Level, Support
+from mqbridge.errors import InvalidSpec
 from mqbridge.hooks import HookSet
 from mqbridge.messages import RawHeaders
 from mqbridge.topology import Destination, Queue, Topic
@@ -176,8 +177,8 @@ class FakeSubscription:
         self.closed = True
         done(None, None)
 
-    def unwrap(self, kind: type[Any]) -> None:
-        return None
+    def call(self, kind: type[Any], fn: Callable[[Any], Any], done: Done) -> None:
+        done(None, InvalidSpec(f"the fake consumer has no {kind.__name__} inside", field="kind"))
 
 
 class FakeTopicSubscription(FakeSubscription):

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 from mqbridge import spi
 from mqbridge.capabilities import Capabilities
-from mqbridge.errors import ConfigurationError, ConnectionLost, MqbridgeError, Unsupported
+from mqbridge.errors import ConfigurationError, ConnectionLost, InvalidSpec, MqbridgeError, Unsupported
 from mqbridge.native.administering import NativeAdmin
 from mqbridge.native.claims import CLAIMS
 from mqbridge.native.group_member import GroupMember
@@ -167,6 +167,14 @@ class NativeConnection:
 
     def unwrap(self, kind: type[T]) -> T | None:
         return self.session if isinstance(self.session, kind) else None
+
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: spi.Completion[Any]) -> None:
+        """A subscription's `call`: the session may be used on any thread, so on this one."""
+        native = self.unwrap(kind)
+        if native is None:
+            done(None, InvalidSpec(f"the native consumer has no {kind.__name__} inside", field="kind"))
+        else:
+            done(fn(native), None)
 
     def close(self, timeout_s: float, done: spi.Completion[None]) -> None:
         self.closed = True

@@ -336,5 +336,5 @@ class GroupMember:
         # What prevents the answer (no host, removed already) has ended the membership just as well.
         self._session.call("leave", args, (), lambda _reply, _batches, _error: done(None, None))
 
-    def unwrap(self, kind: type[T]) -> T | None:
-        return self._connection.unwrap(kind)
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: Completion[Any]) -> None:
+        self._connection.call(kind, fn, done)

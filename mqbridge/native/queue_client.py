@@ -214,5 +214,5 @@ class QueueClient:
         # What prevents the answer has given the messages back just as well.
         self._session.call("cancel", {"consumer": consumer}, (), lambda _reply, _batches, _error: done(None, None))
 
-    def unwrap(self, kind: type[T]) -> T | None:
-        return self._connection.unwrap(kind)
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: Completion[Any]) -> None:
+        self._connection.call(kind, fn, done)

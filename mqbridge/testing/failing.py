@@ -234,8 +234,8 @@ class _TopicSubscription:
     def close(self, done: spi.Completion[None]) -> None:
         self._subscription.close(done)
 
-    def unwrap(self, kind: type[T]) -> T | None:
-        return self._subscription.unwrap(kind)
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: spi.Completion[Any]) -> None:
+        self._subscription.call(kind, fn, done)
 
 
 class _QueueSubscription:
@@ -259,5 +259,5 @@ class _QueueSubscription:
     def close(self, done: spi.Completion[None]) -> None:
         self._subscription.close(done)
 
-    def unwrap(self, kind: type[T]) -> T | None:
-        return self._subscription.unwrap(kind)
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: spi.Completion[Any]) -> None:
+        self._subscription.call(kind, fn, done)

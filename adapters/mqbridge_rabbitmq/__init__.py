@@ -1,0 +1,1 @@
+"""The RabbitMQ engine, on pika. `engine` is the only door in."""
