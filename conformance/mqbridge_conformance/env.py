@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import mqbridge as mq
-from mqbridge_conformance.observers import Disagreement, Observer
+from mqbridge_conformance.observers import Counts, Disagreement, Observer
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.results import CheckFailed, Evidence
 from mqbridge_conformance.targets import Target
@@ -167,6 +167,38 @@ class Env:
                 raise CheckFailed(f"{what}: {len(got)} of {number} came within {self.patience_s:g} s")
         self.count("deliveries", len(got))
         return got
+
+    # --- what is seen from outside
+
+    def can(self, *capabilities: mq.Capability) -> bool:
+        """Does the engine claim all of them? What a body does only then, others speak for."""
+        claims = self.bus.capabilities
+        return all(claims[capability].level is not mq.Level.UNSUPPORTED for capability in capabilities)
+
+    def counts(self, queue: str, wanted: Counts, what: str) -> None:
+        """What a queue must come to hold, as far as the observer can tell; what it cannot is noted as evidence."""
+        seen = self.observer.counts(queue)
+        untold = [name for name, found in zip(Counts._fields, seen, strict=True) if found is None]
+        if untold:
+            self.evidence.note(f"{self.observer.how} cannot tell {', '.join(untold)} messages of a queue")
+        if len(untold) == len(seen):
+            return
+
+        def look() -> Counts:
+            found = self.observer.counts(queue)
+            return Counts(*(None if name in untold else at for name, at in zip(Counts._fields, found, strict=True)))
+
+        told = Counts(*(None if name in untold else at for name, at in zip(Counts._fields, wanted, strict=True)))
+        self.eventually(look, told, what)
+        self.count("counts_seen")
+
+    def committed(self, group: str, wanted: dict[str, int], what: str) -> None:
+        """What a group must have committed; noted as evidence where it cannot be told while the group is active."""
+        if self.observer.committed(group) is None:
+            self.evidence.note(f"{self.observer.how} cannot tell the offsets of a group that has members")
+            return
+        self.equal(self.observer.committed(group), wanted, what)
+        self.count("commits_seen")
 
     # --- the end
 

@@ -61,11 +61,11 @@ class Letter(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The messages of a queue by what they wait for."""
+    """The messages of a queue by what they wait for; None where an observer cannot tell."""
 
-    ready: int
-    unsettled: int
-    delayed: int
+    ready: int | None
+    unsettled: int | None
+    delayed: int | None
 
 
 class Names(NamedTuple):
@@ -97,8 +97,8 @@ class Observer(ABC):
     def counts(self, queue: str) -> Counts: ...
 
     @abstractmethod
-    def committed(self, group: str) -> dict[str, int]:
-        """``TOPIC/PARTITION`` -> offset; empty for a group that is not known."""
+    def committed(self, group: str) -> dict[str, int] | None:
+        """``TOPIC/PARTITION`` -> offset; empty for a group that is not known, None if it cannot be told now."""
 
     @abstractmethod
     def letters(self, queue: str) -> list[Letter]:
@@ -158,9 +158,7 @@ class PublicObserver(Observer):
             death = dead.death
             if death is not None and death.origin == f"queue:{queue}":
                 said = (death.reason, death.origin, death.attempts, death.error)
-                out.append(
-                    Letter(dead.key, dead.value, dead.headers.pairs, dead.timestamp_ms, dead.message_id, *said)
-                )
+                out.append(Letter(dead.key, dead.value, dead.headers.pairs, dead.timestamp_ms, dead.message_id, *said))
         return out
 
     def snapshot(self) -> dict[str, Any]:
@@ -266,9 +264,7 @@ class FileObserver(Observer):
 
 
 def _record(partition: int | None, offset: int | None, row: Row) -> Record:
-    return Record(
-        partition, offset, row.key, row.value, _users(row), row.timestamp_ms, _library_header(row, "id")
-    )
+    return Record(partition, offset, row.key, row.value, _users(row), row.timestamp_ms, _library_header(row, "id"))
 
 
 def _letter(row: Row) -> Letter:
@@ -318,7 +314,7 @@ class Agreed(Observer):
     def counts(self, queue: str) -> Counts:
         return self._all(f"the counts of {queue}", lambda observer: observer.counts(queue))
 
-    def committed(self, group: str) -> dict[str, int]:
+    def committed(self, group: str) -> dict[str, int] | None:
         return self._all(f"the offsets of group {group}", lambda observer: observer.committed(group))
 
     def letters(self, queue: str) -> list[Letter]:

@@ -64,9 +64,7 @@ def _refused(env: Env, capability: Cap, call: Callable[[], object], how: str) ->
     env.equal(error.capability, capability.value, f"the capability that the refusal of {capability} names")
     env.equal(error.engine, env.bus.engine, f"the engine that the refusal of {capability} names")
     env.equal(error.outcome, "not_applied", f"the outcome that the refusal of {capability} names")
-    env.equal(
-        env.observer.snapshot(), before, f"what {env.observer.how} shows after {capability} was refused by {how}"
-    )
+    env.equal(env.observer.snapshot(), before, f"what {env.observer.how} shows after {capability} was refused by {how}")
     env.count("refusals")
 
 
@@ -156,9 +154,7 @@ PROBES: Final[dict[Cap, Probe]] = {
     Cap.DELETE_RECORDS: Probe(lambda env, topic: env.bus.admin.delete_records(topic, {0: 0}), _topic),
     Cap.END_OFFSETS: Probe(lambda env, topic: env.bus.admin.offsets(topic), _topic),
     Cap.REPLAY_BY_OFFSET: Probe(lambda env, topic: env.bus.replay(topic, mq.EARLIEST), _topic),
-    Cap.REPLAY_BY_TIME: Probe(
-        lambda env, topic: env.bus.replay(topic, mq.Since(dt.timedelta(seconds=HOUR_S))), _topic
-    ),
+    Cap.REPLAY_BY_TIME: Probe(lambda env, topic: env.bus.replay(topic, mq.Since(dt.timedelta(seconds=HOUR_S))), _topic),
     # groups
     Cap.GROUPS: _member(),
     Cap.REBALANCE_EAGER: _member(rebalance="eager"),

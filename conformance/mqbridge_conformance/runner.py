@@ -17,6 +17,7 @@ from mqbridge_conformance.refusals import prove_refusals
 from mqbridge_conformance.results import (
     CannotTell,
     CheckFailed,
+    Claims,
     Evidence,
     Report,
     ScenarioResult,
@@ -85,7 +86,7 @@ def run_scenario(
             verdict, reason = Verdict.FAIL, left
         elif left:
             evidence.note(left)
-    return _result(scenario, target, verdict, reason, evidence, time.monotonic() - began_s), claims
+    return _result(scenario, target, verdict, reason, evidence, time.monotonic() - began_s, claims), claims
 
 
 def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str]:
@@ -130,12 +131,28 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
 
 
+def _spoken_for(scenario: Scenario, claims: Claims | None) -> list[mq.Capability]:
+    """A body leaves out what is refused; where it did not run at all, only what was refused was seen."""
+    if claims is None:
+        return list(scenario.proves)
+    absent = refused(claims, scenario.proves)
+    if refused(claims, scenario.needs):
+        return absent
+    return [capability for capability in scenario.proves if capability not in absent]
+
+
 def _result(
-    scenario: Scenario, target: Target, verdict: Verdict, reason: str, evidence: Evidence, seconds: float
+    scenario: Scenario,
+    target: Target,
+    verdict: Verdict,
+    reason: str,
+    evidence: Evidence,
+    seconds: float,
+    claims: Claims | None = None,
 ) -> ScenarioResult:
     # Where other parties were threads, nothing was shown of several processes.
     alone = not evidence.counts.get("processes")
-    proves = tuple(c for c in scenario.proves if not (alone and c is mq.Capability.SEVERAL_PROCESSES))
+    proves = tuple(c for c in _spoken_for(scenario, claims) if not (alone and c is mq.Capability.SEVERAL_PROCESSES))
     return ScenarioResult(
         scenario=scenario.name,
         title=scenario.title,

@@ -73,7 +73,10 @@ def produce(link: Link, url: str, topic: str, producer: str, keys: list[str], pe
 
 
 def share(link: Link, url: str, queue: str, prefetch: int) -> None:
-    """Hold as many as `prefetch` allows until ``go``, then ack all that comes until ``finish``; tell what came."""
+    """Hold as many as `prefetch` allows until ``go``, then ack all that comes until ``finish``; tell what came.
+
+    At each ``progress`` tell how many are settled for certain.
+    """
     with link.connect(url) as bus, bus.consumer(mq.Queue(queue), prefetch=prefetch) as consumer:
         held: list[mq.Delivery[bytes]] = []
         while len(held) < prefetch:
@@ -88,6 +91,9 @@ def share(link: Link, url: str, queue: str, prefetch: int) -> None:
                 values.append(delivery.raw)
                 attempts.append(delivery.attempt)
                 delivery.ack()
+            if link.asked("progress"):
+                consumer.commit(30)
+                link.emit("progress", settled=len(values))
             if link.asked("finish"):
                 break
             held = consumer.poll(timeout=POLL_S)
@@ -113,9 +119,7 @@ def join(link: Link, url: str, topic: str, group: str) -> None:
     """Join a group at LATEST, and receive nothing."""
     with (
         link.connect(url) as bus,
-        bus.consumer(
-            mq.Topic(topic), group=group, start=mq.LATEST, session_timeout_s=SESSION_TIMEOUT_S
-        ) as consumer,
+        bus.consumer(mq.Topic(topic), group=group, start=mq.LATEST, session_timeout_s=SESSION_TIMEOUT_S) as consumer,
     ):
         assigned = consumer.wait_assigned(30)
         link.emit("assigned", partitions=[list(partition) for partition in assigned])

@@ -15,7 +15,7 @@ HEADERS = (("trace", b"\x00\xff"), ("trace", b"2"))
 @scenario(
     "dead-letters",
     "After its last attempt a message is dead-lettered whole, with reason, origin, attempts and error",
-    needs=(Cap.DEAD_LETTER, Cap.MAX_ATTEMPTS, Cap.RETRY_COUNTED, Cap.BROWSE_DEAD_LETTERS, Cap.WORK_SHARING),
+    needs=(Cap.DEAD_LETTER, Cap.MAX_ATTEMPTS, Cap.RETRY_COUNTED, Cap.WORK_SHARING),
     proves=(Cap.DEAD_LETTER, Cap.MAX_ATTEMPTS, Cap.BROWSE_DEAD_LETTERS),
     exercises=("attempts", "letters"),
 )
@@ -44,11 +44,12 @@ def dead_letters(env: Env) -> None:
         Letter(None, None, (), other_ms, "other", "rejected", origin, 1, "of no use"),
     ]
     env.eventually(lambda: env.observer.letters(queue.name), letters, "the dead letters, seen from outside")
-    env.equal(env.observer.counts(queue.name), Counts(0, 0, 0), "the queue they died in")
-    browsed = env.bus.admin.dead_letters(queue)
-    env.equal([letter.message_id for letter in browsed], ["the-id", "other"], "the dead letters as admin shows them")
-    looked_at = env.observer.counts(queue.dead_letter.name)
-    env.equal(looked_at, Counts(2, 0, 0), "the dead-letter queue after being looked at")
+    env.counts(queue.name, Counts(0, 0, 0), "the queue they died in")
+    if env.can(Cap.BROWSE_DEAD_LETTERS):
+        browsed = env.bus.admin.dead_letters(queue)
+        shown = [letter.message_id for letter in browsed]
+        env.equal(shown, ["the-id", "other"], "the dead letters as admin shows them")
+    env.counts(queue.dead_letter.name, Counts(2, 0, 0), "the dead-letter queue after being looked at")
     with env.bus.consumer(queue.dead_letter) as undertaker:
         for wanted, delivery in zip(letters, env.receive(undertaker, 2, "the dead letters"), strict=True):
             death = delivery.death
@@ -67,7 +68,7 @@ def dead_letters(env: Env) -> None:
             env.equal((delivery.attempt, delivery.redelivered), (1, False), "attempt and redelivered of a dead letter")
             delivery.ack()
             env.count("letters")
-    env.equal(env.observer.counts(queue.dead_letter.name), Counts(0, 0, 0), "the dead-letter queue at the end")
+    env.counts(queue.dead_letter.name, Counts(0, 0, 0), "the dead-letter queue at the end")
     with env.bus.producer() as producer:
         env.raises(
             mq.InvalidSpec,

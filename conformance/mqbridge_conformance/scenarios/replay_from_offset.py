@@ -61,7 +61,5 @@ def _send(env: Env, topic: mq.Topic[bytes], begin: int, end: int) -> None:
 
 
 def _read(replay: mq.Replay[bytes]) -> list[Record]:
-    found = [
-        Record(d.partition, d.offset, d.key, d.raw, d.headers.pairs, d.timestamp_ms, d.message_id) for d in replay
-    ]
+    found = [Record(d.partition, d.offset, d.key, d.raw, d.headers.pairs, d.timestamp_ms, d.message_id) for d in replay]
     return sorted(found, key=lambda record: (record.partition or 0, record.offset or 0))

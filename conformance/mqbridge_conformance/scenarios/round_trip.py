@@ -102,6 +102,9 @@ def _compare(env: Env, whose: str, found: Sequence[Record], now_ms: tuple[int, i
     if whose.startswith("from outside"):
         env.count("messages_seen_from_outside", len(found))
     env.equal(len(found), len(MESSAGES), f"{whose} messages, in number")
+    if identified and not env.can(Cap.ORDER_IN_QUEUE):
+        sent_order = [(sent.key, sent.value) for sent in MESSAGES]
+        found = sorted(found, key=lambda record: sent_order.index((record.key, record.value)))
     for number, (sent, record) in enumerate(zip(MESSAGES, found, strict=True)):
         which = f"{whose} message {number} ({sent.key!r})"
         env.equal(record.value, sent.value, f"{which}: value")

@@ -25,9 +25,7 @@ def unroutable_and_missing(env: Env) -> None:
     keys = ("known", "unknown", "known", "", "known")
     with env.bus.producer(linger_s=0.05) as producer:
         # One batch, so that what is refused of it and what is applied of it are told apart.
-        receipts = producer.send_many(
-            exchange, [mq.Message(b"%d" % n, routing_key=key) for n, key in enumerate(keys)]
-        )
+        receipts = producer.send_many(exchange, [mq.Message(b"%d" % n, routing_key=key) for n, key in enumerate(keys)])
         for key, receipt in zip(keys, receipts, strict=True):
             error = receipt.exception(env.patience_s)
             if key == "known":
@@ -37,10 +35,12 @@ def unroutable_and_missing(env: Env) -> None:
                 env.check(isinstance(error, mq.Unroutable), f"routing key {key!r}: {error!r} where Unroutable is due")
                 env.equal(getattr(error, "outcome", None), "not_applied", f"the outcome of routing key {key!r}")
                 env.count("unroutable")
-    env.equal(env.observer.counts(queue.name), Counts(keys.count("known"), 0, 0), "the queue, seen from outside")
+    env.counts(queue.name, Counts(keys.count("known"), 0, 0), "the queue, seen from outside")
     with env.bus.consumer(queue) as consumer:
         got = env.receive(consumer, keys.count("known"), "the routed messages")
-        env.equal([d.raw for d in got], [b"0", b"2", b"4"], "the routed messages, in order")
+        arrived = [d.raw or b"" for d in got]
+        in_order = arrived if env.can(Cap.ORDER_IN_QUEUE) else sorted(arrived)
+        env.equal(in_order, [b"0", b"2", b"4"], "the routed messages, in order")
         env.equal({d.routing_key for d in got}, {"known"}, "their routing keys")
         for delivery in got:
             delivery.ack()
@@ -48,9 +48,7 @@ def unroutable_and_missing(env: Env) -> None:
 
 
 def _missing(env: Env) -> None:
-    topic, queue, exchange = (
-        env_kind(env.name("missing")) for env_kind in (mq.Topic, mq.Queue, mq.Exchange)
-    )
+    topic, queue, exchange = (env_kind(env.name("missing")) for env_kind in (mq.Topic, mq.Queue, mq.Exchange))
     for destination in (topic, queue, exchange):
         env.remember(destination)  # removed at the end if it is made after all
     group = env.group("missing")
