@@ -121,22 +121,26 @@ def capability_table(report: Report, capabilities: Sequence[Capability] = tuple(
     """Capability by engine, in Markdown: what is claimed, and the verdict of the scenarios that speak for it.
 
     A claim without a scenario says so; a refusal is spoken for by the scenario that asks for every refused capability.
+    What qualifies a claim (how it is emulated, what that costs, when it holds, what to use instead) is a numbered note
+    below the table.
     """
-    engines = list(report.claims)
+    engines, notes = list(report.claims), _Notes()
     lines = [_line(["capability", *engines]), _line(["---"] * (len(engines) + 1))]
     for capability in capabilities:
-        lines.append(_line([capability.value, *(_claim(report, engine, capability) for engine in engines)]))
+        lines.append(_line([capability.value, *(_claim(report, engine, capability, notes) for engine in engines)]))
+    lines += ["", *(f"- [{number}] {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
     return "\n".join([*lines, ""])
 
 
-def _claim(report: Report, engine: str, capability: Capability) -> str:
+def _claim(report: Report, engine: str, capability: Capability, notes: _Notes) -> str:
     support = report.claims[engine][capability]
     level = "later" if support.later else _LEVELS[support.level]
-    said = [f"costs: {support.cost}"] if support.cost else []
+    said = [support.how] if support.level is not Level.DIRECT and support.how else []
+    said += [f"costs: {support.cost}"] if support.cost else []
     said += [support.conditions] if support.conditions else []
     said += [f"instead: {support.instead}"] if support.instead else []
-    words = f" ({'; '.join(said)})" if said else ""
-    return f"{level}{words}: {_proof(report, engine, capability, support)}"
+    mark = f" {notes.marks(['; '.join(said)])}" if said else ""
+    return f"{level}{mark}: {_proof(report, engine, capability, support)}"
 
 
 def _proof(report: Report, engine: str, capability: Capability, support: Support) -> str:
