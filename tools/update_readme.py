@@ -1,6 +1,6 @@
 """Put the generated tables into README.md: the slice at its top and the whole table below, between their markers.
 
-The rule: the tables are what ``mqbridge conformance table`` says after it ran the scenarios on all engines, real brokers
+The rule: the tables are what ``mqbridge conformance table`` says after it ran the scenarios on all engines, brokers
 in containers among them; nobody edits them by hand.
 """
 
