@@ -1,9 +1,10 @@
-# `make demo` needs a Python >= 3.11 and nothing else: no install, no network. The other targets make .venv first.
-# ARGS="..." is passed on; PYTHON=... names the interpreter instead of having it found.
+# `make demo` needs a Python >= 3.11 and nothing else: no install, no network. `make demo URL=kafka://localhost:9092` and
+# the other targets make .venv first. ARGS="..." is passed on; PYTHON=... names the interpreter instead of having it found.
 .PHONY: demo test lint bench conformance clean venv
 
-demo:
-	@tools/python -m mqbridge demo $(ARGS)
+# A broker's client is in .venv; the native engine's is Python.
+demo: $(if $(filter-out native:%,$(URL)),venv)
+	@$(if $(filter-out native:%,$(URL)),.venv/bin/python,tools/python) -m mqbridge demo $(URL) $(ARGS)
 
 venv:
 	@tools/python tools/bootstrap.py

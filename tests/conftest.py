@@ -1,4 +1,4 @@
-"""A bus in memory for the tests of the portable layer."""
+"""A bus in memory for the tests of the portable layer, and the real brokers for those of the adapters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 import mqbridge as mq
+
+pytest_plugins = ["mqbridge_conformance.brokers.fixtures"]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ MARKER = VENV / ".mqbridge-ready"
 # Under an activated .venv, sys.executable lies in the folder that may be removed; venv asks for this one too.
 PYTHON = str(getattr(sys, "_base_executable", sys.executable))
 PIP = "pip>=25.1"  # the first that installs dependency groups (PEP 735)
-WHAT = ["--editable", ".[cli,conformance]", "--group", "dev"]
+WHAT = ["--editable", ".[all]", "--group", "dev"]
 
 
 class BootstrapError(Exception):

@@ -22,7 +22,15 @@ NEVER_TOP_LEVEL = ("adapters", "benchmarks", "conformance", "examples", "labs", 
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
 
 # What an extra brings may be missing from a bare environment, and only in the rooms that the extra is for.
-NEEDS_AN_EXTRA = ("mqbridge.cli", "mqbridge.testing.plugin", "mqbridge_conformance")
+NEEDS_AN_EXTRA = (
+    "mqbridge.cli",
+    "mqbridge.testing.plugin",
+    "mqbridge_conformance",
+    "mqbridge_kafka",
+    "mqbridge_rabbitmq",
+)
+ENGINES = {"kafka": "kafka://localhost:1", "rabbitmq": "amqp://localhost:1/"}
+"""Extra -> a URL of the engine whose client it brings. Nobody needs to be at the URL."""
 
 PROBE = """
 import importlib, importlib.metadata, importlib.util, json, pkgutil, sys
@@ -55,6 +63,30 @@ assert distribution.metadata["License-Expression"] == "Apache-2.0"
 version = importlib.import_module("mqbridge").__version__
 assert version == distribution.version, f"{version} is not the installed {distribution.version}"
 print(json.dumps({"imported": len(imported), "waiting": len(waiting), "version": version, "places": places}))
+"""
+
+
+WITHOUT_EXTRA = """
+import json, sys
+import mqbridge
+from mqbridge.errors import ConfigurationError
+
+for extra, url in json.loads(sys.argv[1]).items():
+    try:
+        mqbridge.connect(url)
+    except ConfigurationError as error:
+        assert f"extra {extra!r}" in str(error), f"connect({url!r}) without its extra: {error}"
+    else:
+        raise AssertionError(f"connect({url!r}) without its extra connects")
+"""
+
+WITH_EXTRA = """
+import sys
+from mqbridge.engines import find_engine
+
+extra, url = sys.argv[1:]
+engine = find_engine(url.partition(":")[0])
+assert engine.name == extra, f"{url} is served by {engine.name}"
 """
 
 
@@ -116,11 +148,11 @@ class Workshop:
         return artefact
 
     def environment_with(self, name: str, *what: str | Path) -> Path:
-        """A fresh environment holding `what` and nothing else; its Python."""
+        """A fresh environment holding `what` and what that depends on; its Python."""
         folder = self.scratch / f"env-{name}"
         self.run(sys.executable, "-m", "venv", "--without-pip", folder)
         python = folder / "bin" / "python"
-        self.run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--quiet", *what)
+        self.run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *what)
         return python
 
 
@@ -169,6 +201,17 @@ def check_installed(workshop: Workshop, name: str, python: Path, packages: dict[
         said = workshop.run(*command, "--version", cwd=empty).strip()
         require(answer["version"] in said, f"{name}: --version says {said!r}, not {answer['version']}")
     proof(f"{name}: python -m mqbridge --version and mqbridge --version say {answer['version']}")
+    workshop.run(python, "-c", WITHOUT_EXTRA, json.dumps(ENGINES), cwd=empty)
+    proof(f"{name}: connect() to an engine without its client names the extra: {', '.join(ENGINES)}")
+
+
+def check_extra(workshop: Workshop, wheel: Path, extra: str) -> None:
+    """The extra brings the engine's client, as a wheel, and the engine imports with it."""
+    python = workshop.environment_with(f"extra-{extra}", "--only-binary=:all:", f"{wheel}[{extra}]")
+    empty = workshop.scratch / f"empty-extra-{extra}"
+    empty.mkdir()
+    workshop.run(python, "-c", WITH_EXTRA, extra, ENGINES[extra], cwd=empty)
+    proof(f"extra {extra}: installs, and {ENGINES[extra].partition('://')[0]}: finds its engine")
 
 
 def main() -> int:
@@ -180,12 +223,14 @@ def main() -> int:
             wheel = workshop.build("wheel", check_sdist(sdist, workshop.scratch))
             check_wheel(wheel, packages)
             installs: dict[str, tuple[str | Path, ...]] = {
-                "wheel": ("--no-index", wheel),
-                "sdist": (sdist,),
-                "editable": ("--editable", workshop.tree),
+                "wheel": ("--no-deps", "--no-index", wheel),
+                "sdist": ("--no-deps", sdist),
+                "editable": ("--no-deps", "--editable", workshop.tree),
             }
             for name, what in installs.items():
                 check_installed(workshop, name, workshop.environment_with(name, *what), packages)
+            for extra in ENGINES:
+                check_extra(workshop, wheel, extra)
     except PackagingError as error:
         print(f"check_packaging: {error}", file=sys.stderr)
         return 1

@@ -41,7 +41,8 @@ def run_command(
     """Run the scenarios on each TARGET and show the matrix.
 
     TARGET is a URL, or memory, folder or client (three arrangements of the native engine), or native: all three,
-    which is the default. The exit status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
+    which is the default; or kafka or rabbitmq: a container, started for this run. The exit
+    status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
     chosen = _chosen(names)
     report = run(_targets(target), chosen, repeat=repeat, patience_s=patience, tell=_tell)

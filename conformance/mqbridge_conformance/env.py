@@ -182,6 +182,7 @@ class Env:
         if untold:
             self.evidence.note(f"{self.observer.how} cannot tell {', '.join(untold)} messages of a queue")
         if len(untold) == len(seen):
+            self._held(queue, wanted, what)
             return
 
         def look() -> Counts:
@@ -190,6 +191,14 @@ class Env:
 
         told = Counts(*(None if name in untold else at for name, at in zip(Counts._fields, wanted, strict=True)))
         self.eventually(look, told, what)
+        self.count("counts_seen")
+
+    def _held(self, queue: str, wanted: Counts, what: str) -> None:
+        if self.observer.held(queue) is None:
+            return
+        self.evidence.note(f"{self.observer.how} can tell those messages of a queue together")
+        due: int | None = (wanted.ready or 0) + (wanted.unsettled or 0)
+        self.eventually(lambda: self.observer.held(queue), due, f"{what}, in number")
         self.count("counts_seen")
 
     def committed(self, group: str, wanted: dict[str, int], what: str) -> None:

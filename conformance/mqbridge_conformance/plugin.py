@@ -27,8 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="run the scenarios of mqbridge_conformance against this engine: a URL, memory, folder, client or native; "
-        "may be given several times",
+        help="run the scenarios of mqbridge_conformance against this engine: a URL, memory, folder, client, native, "
+        "kafka or rabbitmq; may be given several times",
     )
     group.addoption(
         "--mq-repeat", type=int, default=1, metavar="N", help="run each scenario N times; the worst verdict counts"
@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     texts: list[str] = config.getoption("--mq-target")
     if texts:
+        from mqbridge_conformance.brokers.not_run import watch_for_brokers
+
+        watch_for_brokers(config)
         config.pluginmanager.register(Conformance(config, texts), RUN)
 
 

@@ -17,11 +17,21 @@ from types import TracebackType
 from typing import Any, Final
 
 import mqbridge as mq
+from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
 from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["NativeClient", "NativeFolder", "NativeMemory", "Target", "register_target", "targets_for"]
+__all__ = [
+    "NativeClient",
+    "NativeFolder",
+    "NativeMemory",
+    "RealBroker",
+    "Target",
+    "observer_of",
+    "register_target",
+    "targets_for",
+]
 
 START_S: Final = 20.0
 
@@ -33,6 +43,8 @@ class Target(ABC):
     engine: str
     url: str
     observer: Observer
+    container_of: str | None = None
+    """The engine whose container it needs, for those who say beforehand that there is none."""
 
     @abstractmethod
     def start(self) -> None:
@@ -140,6 +152,42 @@ class NativeClient(NativeFolder):
         super()._host()
 
 
+class RealBroker(Target):
+    """Kafka or RabbitMQ: the run's container, or the broker at a URL. Other parties are processes; the observer uses
+    clients that are not the library."""
+
+    def __init__(self, engine: str, url: str | None = None) -> None:
+        self.engine = engine
+        self.name = engine
+        self._given = url
+        if url is None:
+            self.container_of = engine
+
+    def start(self) -> None:
+        self.url = self._given or provided.broker(self.engine).url
+        self.observer = observer_of(self.engine, self.url)
+
+    def stop(self) -> None:
+        """The container is the run's, and ends with it."""
+
+    def spawn(self, program: str, **args: Any) -> Party:
+        return ProcessParty(program, {"url": self.url, **args})
+
+
+def observer_of(engine: str, url: str) -> Observer:
+    """An observer of a real broker. Errors: `CannotTell` where the observer has no way in."""
+    try:
+        if engine == "kafka":
+            from mqbridge_conformance.observers.kafka import KafkaObserver
+
+            return KafkaObserver(url)
+        from mqbridge_conformance.observers.rabbitmq import RabbitMQObserver
+
+        return RabbitMQObserver(url)
+    except ModuleNotFoundError as error:
+        raise CannotTell(f"the observer of {engine} needs {error.name}, which is not installed") from error
+
+
 Factory = Callable[[str], list[Target]]
 
 
@@ -148,12 +196,20 @@ def _native(url: str) -> list[Target]:
     return [NativeFolder(url)] if path else [NativeMemory(url)]
 
 
-_SCHEMES: dict[str, Factory] = {"native": _native}
+_SCHEMES: dict[str, Factory] = {
+    "native": _native,
+    "kafka": lambda url: [RealBroker("kafka", url)],
+    "kafkas": lambda url: [RealBroker("kafka", url)],
+    "amqp": lambda url: [RealBroker("rabbitmq", url)],
+    "amqps": lambda url: [RealBroker("rabbitmq", url)],
+}
 _NAMES: dict[str, Factory] = {
     "memory": lambda _: [NativeMemory()],
     "folder": lambda _: [NativeFolder()],
     "client": lambda _: [NativeClient()],
     "native": lambda _: [NativeMemory(), NativeFolder(), NativeClient()],
+    "kafka": lambda _: [RealBroker("kafka")],
+    "rabbitmq": lambda _: [RealBroker("rabbitmq")],
 }
 
 
@@ -163,7 +219,8 @@ def register_target(scheme: str, factory: Factory) -> None:
 
 
 def targets_for(text: str) -> list[Target]:
-    """The targets that ``memory``, ``folder``, ``client``, ``native`` (all three) or a URL names; not started."""
+    """The targets that a name or a URL means; not started. Names: ``memory``, ``folder``, ``client``, ``native`` (all
+    three), ``kafka`` and ``rabbitmq`` (a container each, or the broker that the environment names)."""
     if text in _NAMES:
         return _NAMES[text](text)
     scheme, colon, _ = text.partition(":")

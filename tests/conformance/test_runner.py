@@ -9,6 +9,7 @@ import pytest
 import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.observers import Counts, PublicObserver
 from mqbridge_conformance.results import CannotTell, Report, ScenarioResult, Verdict, worst
 from mqbridge_conformance.runner import run, run_scenario
 from mqbridge_conformance.scenario import Scenario, scenario
@@ -94,6 +95,40 @@ def test_a_wait_ends_at_its_deadline_with_what_was_seen(target: Target) -> None:
     found = judged(target, toy(lambda env: env.eventually(lambda: 1, 2, "the number")))
     assert found.verdict is Verdict.FAIL
     assert found.reason == "the number: still 1 after 2 s, where 2 is due"
+
+
+class Blurred(PublicObserver):
+    """Sees of a queue what is not settled, and cannot tell what of it is ready."""
+
+    def __init__(self, bus: mq.Bus, held: int | None) -> None:
+        super().__init__(bus)
+        self._held = held
+
+    def counts(self, queue: str) -> Counts:
+        return Counts(None, None, None)
+
+    def held(self, queue: str) -> int | None:
+        return self._held
+
+
+@pytest.mark.parametrize(
+    ("held", "verdict", "counted"), [(3, Verdict.PASS, 1), (2, Verdict.FAIL, 0), (None, Verdict.PASS, 0)]
+)
+def test_counts_that_cannot_be_told_apart_are_compared_together(
+    target: Target, held: int | None, verdict: Verdict, counted: int
+) -> None:
+    """Ready and unsettled added up where that is all that can be told; nothing is compared where nothing can."""
+
+    def body(env: Env) -> None:
+        checked(env)
+        env.counts("jobs", Counts(2, 1, 0), "the queue")
+
+    with target.connect() as bus:
+        target.observer = Blurred(bus, held)
+        found = judged(target, toy(body))
+    assert found.verdict is verdict
+    assert found.evidence.get("counts_seen", 0) == counted
+    assert any("cannot tell ready, unsettled, delayed" in note for note in found.notes)
 
 
 def test_a_refusal_is_proven_and_is_pending_if_it_is_not_final(target: Target) -> None:

@@ -114,7 +114,7 @@ def test_uv_installs_the_project_with_its_extras_and_the_dev_group(machine: Mach
     version, venv, install = machine.logged()
     assert version == "uv --version"
     assert venv.endswith(str(machine.venv))
-    assert install.endswith("--editable .[cli,conformance] --group dev")
+    assert install.endswith("--editable .[all] --group dev")
     assert f"--python {machine.venv}/bin/python" in install
 
 
@@ -180,7 +180,7 @@ def test_the_pip_of_the_system_fills_an_environment_made_without_ensurepip(machi
         f"venv --without-pip {machine.venv}",
         f"pip --python {machine.venv}/bin/python install --quiet pip>=25.1",
         "pip install --quiet --upgrade pip>=25.1",
-        "pip install --quiet --editable .[cli,conformance] --group dev",
+        "pip install --quiet --editable .[all] --group dev",
     ]
 
 
@@ -191,7 +191,7 @@ def test_a_uv_that_fails_is_passed_over(machine: Machine, uv: str) -> None:
     machine.module("venv", VENV_WITHOUT_ENSUREPIP)
     machine.module("pip", RECORDING_PIP)
     assert machine.bootstrap().returncode == 0
-    assert machine.logged()[-1] == "pip install --quiet --editable .[cli,conformance] --group dev"
+    assert machine.logged()[-1] == "pip install --quiet --editable .[all] --group dev"
 
 
 def test_a_linked_environment_is_left_alone(machine: Machine) -> None:

@@ -65,7 +65,9 @@ def dead_letters(env: Env) -> None:
             )
             env.equal(found, wanted, "a dead letter, consumed")
             env.check(death.at is not None, f"{delivery} does not say when it died")
-            env.equal((delivery.attempt, delivery.redelivered), (1, False), "attempt and redelivered of a dead letter")
+            env.equal(delivery.attempt, 1, "the attempt number of a dead letter")
+            if not env.observer.takes_to_look:
+                env.equal(delivery.redelivered, False, "redelivered of a dead letter")
             delivery.ack()
             env.count("letters")
     env.counts(queue.dead_letter.name, Counts(0, 0, 0), "the dead-letter queue at the end")

@@ -1,0 +1,74 @@
+"""Tests that need a broker which is not there: told as NOT RUN by pytest, or failed where brokers are required.
+
+The rule: such a test is neither passed nor silently left out. It is deselected, counted by engine, and the last thing
+that pytest says before its summary is how many there were and why. With ``MQBRIDGE_REQUIRE_BROKERS=1`` nothing is
+deselected: asking for the broker then fails each test.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import pytest
+
+__all__ = ["REQUIRE", "NotRun", "watch_for_brokers"]
+
+REQUIRE: Final = "MQBRIDGE_REQUIRE_BROKERS"
+_NAME: Final = "mqbridge_conformance.not_run"
+_FIXTURES: Final = {
+    "kafka_url": ("kafka", False),
+    "kafka_broker": ("kafka", True),
+    "rabbitmq_url": ("rabbitmq", False),
+    "rabbitmq_broker": ("rabbitmq", True),
+}
+
+
+def watch_for_brokers(config: pytest.Config) -> None:
+    """Have this run tell what it could not run; harmless to ask twice."""
+    if not config.pluginmanager.has_plugin(_NAME):
+        config.pluginmanager.register(NotRun(), _NAME)
+
+
+class NotRun:
+    """What was left out, and why."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._reasons: list[str] = []
+
+    @pytest.hookimpl(trylast=True)  # after what -k and -m leave out
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if os.environ.get(REQUIRE) == "1":
+            return
+        left_out = [item for item in items if self._cannot(item)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
+
+    def _cannot(self, item: pytest.Item) -> bool:
+        from mqbridge_conformance.brokers.provided import unavailable
+
+        found = {engine: reason for engine, own in _needs(item) if (reason := unavailable(engine, own=own))}
+        for engine, reason in found.items():
+            self._counts[engine] = self._counts.get(engine, 0) + 1
+            if reason not in self._reasons:
+                self._reasons.append(reason)
+        return bool(found)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # the outermost: what it says comes after all other sections
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Any:
+        result = yield
+        if self._counts:
+            counts = ", ".join(f"{engine} {count}" for engine, count in sorted(self._counts.items()))
+            why = "; ".join([*self._reasons, "see mqbridge doctor"])
+            terminalreporter.write_line(f"NOT RUN: {counts} ({why})", yellow=True)
+        return result
+
+
+def _needs(item: pytest.Item) -> list[tuple[str, bool]]:
+    """The brokers that a test will ask for: by its fixtures, or by the conformance target that it runs on."""
+    needs = [_FIXTURES[name] for name in getattr(item, "fixturenames", ()) if name in _FIXTURES]
+    target = getattr(getattr(item, "callspec", None), "params", {}).get("mq_target")
+    container = getattr(target, "container_of", None)
+    return [*needs, (container, False)] if container else needs

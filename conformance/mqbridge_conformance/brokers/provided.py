@@ -1,0 +1,87 @@
+"""The brokers of this run: one of each kind for all, and one that tests may stop; or why there is none.
+
+The rule: nothing is started before somebody asks, and whoever asks for a broker that cannot be had is told so by
+`CannotTell`; `unavailable` tells it beforehand.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.containers import docker_client, ensure_image
+from mqbridge_conformance.brokers.servers import Broker, KafkaContainer, RabbitMQContainer, Reached
+from mqbridge_conformance.results import CannotTell
+
+__all__ = ["ENGINES", "broker", "remove_all", "unavailable", "url_in_environment"]
+
+ENGINES: Final = ("kafka", "rabbitmq")
+
+_BEGIN: Final[dict[str, Callable[[], Broker]]] = {"kafka": KafkaContainer.begin, "rabbitmq": RabbitMQContainer.begin}
+_IMAGES: Final = {"kafka": settings.KAFKA_IMAGE, "rabbitmq": settings.RABBITMQ_IMAGE}
+_CLIENTS: Final = {"kafka": "confluent_kafka", "rabbitmq": "pika"}
+
+_lock = threading.RLock()
+_started: dict[tuple[str, bool], Broker] = {}
+_reasons: dict[tuple[str, bool], str | None] = {}
+
+
+def url_in_environment(engine: str) -> str | None:
+    """``MQBRIDGE_KAFKA_URL`` or ``MQBRIDGE_RABBITMQ_URL``, if it is set: used in place of a container."""
+    return os.environ.get(f"MQBRIDGE_{engine.upper()}_URL") or None
+
+
+def broker(engine: str, *, own: bool = False) -> Broker:
+    """The run's broker of that engine; with `own` a second one, for tests that stop or freeze theirs.
+
+    It lives until the end of the process, or `remove_all`. A broker that the environment names is used by others too,
+    so `own` is always a container. Errors: `CannotTell` if there is none.
+    """
+    with _lock:
+        if reason := unavailable(engine, own=own):
+            raise CannotTell(f"no {engine} broker: {reason}")
+        if (engine, own) not in _started:
+            url = None if own else url_in_environment(engine)
+            _started[engine, own] = Reached(url) if url else _BEGIN[engine]()
+            atexit.register(remove_all)
+        return _started[engine, own]
+
+
+def unavailable(engine: str, *, own: bool = False) -> str | None:
+    """Why no such broker can be had, in a few words; None if one can. Found out once, and nothing is started."""
+    with _lock:
+        if (engine, own) not in _reasons:
+            _reasons[engine, own] = _find_out(engine, own)
+        return _reasons[engine, own]
+
+
+def _find_out(engine: str, own: bool) -> str | None:
+    if importlib.util.find_spec(_CLIENTS[engine]) is None:
+        return f"{_CLIENTS[engine]} is not installed"
+    if not own and url_in_environment(engine):
+        return None
+    if importlib.util.find_spec("testcontainers") is None:
+        return "testcontainers is not installed"
+    try:
+        client = docker_client()
+    except CannotTell:
+        return "no Docker"
+    with contextlib.closing(client):
+        try:
+            ensure_image(client, _IMAGES[engine])
+        except CannotTell:
+            return f"no image {_IMAGES[engine]}"
+    return None
+
+
+def remove_all() -> None:
+    """Remove the containers now, rather than at the end of the process."""
+    with _lock:
+        while _started:
+            _started.popitem()[1].stop()

@@ -1,0 +1,291 @@
+"""A broker that tests can use, and, where it is theirs, stop and start again.
+
+The rule: a broker is ready when a raw client has shaken hands with it, and a method that starts one returns then,
+not before. Nothing here goes through the library under test.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.containers import Container
+from mqbridge_conformance.results import CannotTell
+
+__all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached"]
+
+READY_S: Final = 90.0
+_LOOK_EVERY_S: Final = 0.05
+
+
+class Broker(ABC):
+    """One broker: its `url`, and what can be done to it. `CannotTell` for what cannot."""
+
+    url: str
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Stop it properly, start it, and wait until it is ready: the same address and the same data."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """As a crash: SIGKILL, nothing is written any more."""
+
+    @abstractmethod
+    def halt(self) -> None:
+        """Stop it properly; `start` starts it again."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it again after `kill` or `halt`, and wait until it is ready."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Freeze it: connections stay open, nothing answers."""
+
+    @abstractmethod
+    def unpause(self) -> None:
+        """Have it go on."""
+
+    @abstractmethod
+    def exec(self, *command: str) -> str:
+        """Run a command beside the broker; its output."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """The end: it and its data are removed. Harmless if they are gone."""
+
+
+class Reached(Broker):
+    """A broker that somebody else runs: it is there to be used, and nobody here may stop it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def _not_ours(self, what: str) -> CannotTell:
+        return CannotTell(
+            f"the broker at {_without_password(self.url)} was not started by this run, so it cannot be {what} for a "
+            "test; leave the URL out of the environment to have a container"
+        )
+
+    def restart(self) -> None:
+        raise self._not_ours("restarted")
+
+    def kill(self) -> None:
+        raise self._not_ours("killed")
+
+    def halt(self) -> None:
+        raise self._not_ours("stopped")
+
+    def start(self) -> None:
+        raise self._not_ours("started")
+
+    def pause(self) -> None:
+        raise self._not_ours("paused")
+
+    def unpause(self) -> None:
+        raise self._not_ours("unpaused")
+
+    def exec(self, *command: str) -> str:
+        raise self._not_ours("looked into")
+
+    def stop(self) -> None:
+        return
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+class _InContainer(Broker):
+    def __init__(self, container: Container) -> None:
+        self.container = container
+        self._removed = False
+
+    @abstractmethod
+    def wait_ready(self) -> None:
+        """Until a raw client has shaken hands; `CannotTell` at the deadline or if the broker ended."""
+
+    def restart(self) -> None:
+        self.halt()
+        self.start()
+
+    def kill(self) -> None:
+        self.container.kill()
+
+    def halt(self) -> None:
+        self.container.halt()
+
+    def start(self) -> None:
+        self.container.run()
+        self.wait_ready()
+
+    def pause(self) -> None:
+        self.container.pause()
+
+    def unpause(self) -> None:
+        self.container.unpause()
+
+    def exec(self, *command: str) -> str:
+        return self.container.exec(*command)
+
+    def stop(self) -> None:
+        if not self._removed:
+            self._removed = True
+            self.container.remove()
+
+    def _until(self, ready: Callable[[float], bool], what: str) -> None:
+        """Ask `ready`, which may take the seconds that it is given, until it says yes."""
+        give_up_s = time.monotonic() + READY_S
+        pause = threading.Event()
+        while not ready(min(1.0, max(0.1, give_up_s - time.monotonic()))):
+            if not self.container.running:
+                raise CannotTell(f"{what} ended while it was starting: {self.container.last_words()}")
+            if time.monotonic() >= give_up_s:
+                raise CannotTell(f"{what} was not ready within {READY_S:g} s: {self.container.last_words()}")
+            pause.wait(_LOOK_EVERY_S)
+
+
+class KafkaContainer(_InContainer):
+    """One Kafka node, broker and controller."""
+
+    @classmethod
+    def begin(cls) -> KafkaContainer:
+        container = Container.start(
+            settings.KAFKA_IMAGE,
+            ports={"kafka": None},
+            environment=lambda ports: settings.kafka_environment(ports["kafka"]),
+            files={},
+            user=settings.KAFKA_CONTAINER_USER,
+        )
+        return _ready(cls(container))
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        self.bootstrap = f"127.0.0.1:{container.ports['kafka']}"
+        self.url = f"kafka://{self.bootstrap}"
+
+    def wait_ready(self) -> None:
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        # Quiet: that connections are refused until it is ready is what is waited for.
+        quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 200, **quiet})
+
+        def ready(timeout_s: float) -> bool:
+            try:
+                return bool(client.list_topics(timeout=timeout_s).brokers)
+            except KafkaException:
+                return False
+
+        self._until(ready, f"Kafka at {self.bootstrap}")
+
+    def tool(self, name: str, *args: str) -> str:
+        """Run one of Kafka's own tools against the broker; takes seconds, for each starts a JVM."""
+        return self.exec(f"/opt/kafka/bin/{name}.sh", "--bootstrap-server", self.bootstrap, *args)
+
+
+class RabbitMQContainer(_InContainer):
+    """One RabbitMQ node with the management API."""
+
+    @classmethod
+    def begin(cls) -> RabbitMQContainer:
+        container = Container.start(
+            settings.RABBITMQ_IMAGE,
+            ports={"amqp": 5672, "management": 15672},
+            environment=lambda _: {},
+            files=settings.RABBITMQ_FILES,
+        )
+        return _ready(cls(container))
+
+    def __init__(self, container: Container) -> None:
+        super().__init__(container)
+        amqp, management = container.ports["amqp"], container.ports["management"]
+        login = f"{settings.RABBITMQ_USER}:{settings.RABBITMQ_PASSWORD}"
+        self.url = f"amqp://{login}@127.0.0.1:{amqp}/?management=http://127.0.0.1:{management}"
+
+    def wait_ready(self) -> None:
+        import pika
+        import pika.exceptions
+
+        address = ("127.0.0.1", self.container.ports["amqp"])
+        management = Management(self.url)
+        credentials = pika.PlainCredentials(settings.RABBITMQ_USER, settings.RABBITMQ_PASSWORD)
+
+        def ready(timeout_s: float) -> bool:
+            if not _speaks_amqp(address, timeout_s):
+                return False
+            parameters = pika.ConnectionParameters(*address, credentials=credentials)
+            try:
+                pika.BlockingConnection(parameters).close()
+                return "rabbitmq_version" in management.get("/api/overview")
+            except (pika.exceptions.AMQPConnectionError, urllib.error.URLError, ConnectionError, TimeoutError):
+                return False
+
+        self._until(ready, f"RabbitMQ at {address[0]}:{address[1]}")
+
+
+def _speaks_amqp(address: tuple[str, int], timeout_s: float) -> bool:
+    """It answers the protocol header (AMQP 0-9-1, 4.2.2) with a method frame. Asked before pika is, which logs errors
+    of a broker that is not there yet; a published port accepts connections before anybody listens behind it."""
+    with contextlib.suppress(OSError), socket.create_connection(address, timeout_s) as talk:
+        talk.settimeout(timeout_s)
+        talk.sendall(b"AMQP\x00\x00\x09\x01")
+        return talk.recv(1) == b"\x01"
+    return False
+
+
+B = TypeVar("B", bound=_InContainer)
+
+
+def _ready(broker: B) -> B:
+    try:
+        broker.wait_ready()
+    except BaseException:
+        broker.stop()
+        raise
+    return broker
+
+
+class Management:
+    """RabbitMQ's management API, asked plainly. Its numbers are those of the last report: eventually right."""
+
+    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+        """`url`: an AMQP URL with ``?management=http://host:port``."""
+        self._timeout_s = timeout_s
+        parts = urlsplit(url)
+        base = parse_qs(parts.query).get("management", [f"http://{parts.hostname}:15672"])[0]
+        self.base = base.rstrip("/")
+        self.vhost = unquote(parts.path.removeprefix("/")) or "/"
+        login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+        self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
+        # What a proxy of the environment makes of 127.0.0.1 is nobody's business here.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON; None for an empty answer. Errors are urllib's own."""
+        request = urllib.request.Request(
+            self.base + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": self._authorization, "Content-Type": "application/json"},
+        )
+        with self._opener.open(request, timeout=self._timeout_s) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
