@@ -1,4 +1,4 @@
-"""Write messaging code once; run it on an embedded broker, and, when their engines are there, on Kafka and RabbitMQ."""
+"""Write messaging code once; run it on an embedded broker, on Kafka or on RabbitMQ."""
 
 from mqbridge import codecs, errors, topology
 from mqbridge.admin import Admin

@@ -30,8 +30,8 @@ def find_engine(scheme: str) -> spi.Engine:
     if scheme not in found:
         if extra is not None:
             raise ConfigurationError(
-                f"no engine for {scheme!r}: this version has none yet, and there is nothing to install. The one to "
-                f"come will be the extra {extra!r}; native: is the engine there is."
+                f"the engine for {scheme!r} is not installed: install mqbridge with its extra {extra!r}, for instance "
+                f"pip install '.[{extra}]' in its tree. A tree that is not installed runs native: alone."
             )
         close = nearest(scheme, sorted({*found, *_EXTRAS}))
         hint = f"; did you mean {close!r}?" if close else "."

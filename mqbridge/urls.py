@@ -14,6 +14,8 @@ from mqbridge.spi import Url
 
 __all__ = ["parse_url"]
 
+_SECRET_OPTION = re.compile(r"([a-z0-9._-]*(?:password|secret|token)[a-z0-9._-]*(?:=|%3d))[^&;]*", re.IGNORECASE)
+_SECRET_LOGIN = re.compile(r"((?::|%3a)(?:/|%2f){2}[^&;@:]*(?::|%3a))[^&;@]*(?:@|%40)", re.IGNORECASE)
 _HOSTS = re.compile(r"(\[[^]]*\]|[^:,@]*)(:[0-9]+)?(,(\[[^]]*\]|[^:,@]*)(:[0-9]+)?)*")
 
 
@@ -70,6 +72,16 @@ def _host(text: str, masked: str) -> tuple[str, int | None]:
 
 
 def _masked(text: str) -> str:
+    return _mask_query(_mask_userinfo(text))
+
+
+def _mask_query(text: str) -> str:
+    """Options may hold passwords too: ``key_password=``, a property of the client, the URL of an API."""
+    address, mark, query = text.partition("?")
+    return address + mark + _SECRET_LOGIN.sub(r"\1***@", _SECRET_OPTION.sub(r"\1***", query))
+
+
+def _mask_userinfo(text: str) -> str:
     scheme, separator, rest = text.partition("//")
     authority = _authority(rest)
     # A raw "/" or "?" in a password ends the authority too early; what then looks like a path is masked with it.

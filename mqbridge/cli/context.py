@@ -19,12 +19,13 @@ import mqbridge as mq
 from mqbridge.cli.errors import suggest
 from mqbridge.cli.output import Format, Output, say
 
-NO_URL = (
-    "no URL: say which engine with --url, or set MQBRIDGE_URL. A folder on this machine: --url native:./data"
-)
-
 FOLDER = "native:./data"
 """The URL that help and errors show."""
+URLS = (FOLDER, "kafka://localhost:9092", "amqp://localhost/")
+"""One of each engine."""
+EXTRAS = {"kafka": "kafka", "kafkas": "kafka", "amqp": "rabbitmq", "amqps": "rabbitmq"}
+"""What an engine needs installed, by the scheme of its URLs."""
+NO_URL = f"no URL: say which engine with --url, or set MQBRIDGE_URL; for instance {', '.join(URLS)}"
 
 
 class Front:
@@ -69,7 +70,7 @@ class Front:
         except mq.InvalidSpec:
             raise
         except mq.ConfigurationError as error:
-            suggest(error, f"mend the URL; a folder on this machine is, for instance, {FOLDER}")
+            suggest(error, mending(text, error))
             raise
         with opened as bus:
             yield bus
@@ -81,14 +82,26 @@ class Front:
             logging.getLogger("mqbridge").setLevel(logging.DEBUG if self.verbosity > 1 else logging.INFO)
 
 
+def scheme_of(url: str) -> str:
+    return url.partition(":")[0].lower()
+
+
+def mending(url: str, error: mq.ConfigurationError) -> str:
+    """What to do about a URL that leads nowhere: install its engine, or write another."""
+    extra = EXTRAS.get(scheme_of(url))
+    if extra is not None and isinstance(error.__cause__, ModuleNotFoundError):
+        return f"pip install '.[{extra}]' in mqbridge's tree"
+    return f"mend the URL; one looks like {', '.join(URLS)}"
+
+
 def is_memory(url: str) -> bool:
     """Is it a native broker without a folder, which ends with this process?"""
-    return url.partition(":")[0].lower() == "native" and native_folder(url) is None
+    return scheme_of(url) == "native" and native_folder(url) is None
 
 
 def program_at(url: str) -> str:
     """How to call this front at a URL."""
-    if "@" in url:
+    if "@" in url or "password" in url:
         return "mqbridge --url URL"
     return f"mqbridge --url {FOLDER if is_memory(url) else url}"
 
@@ -125,6 +138,11 @@ def _set_url(ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         it.url, it.url_was_typed = value, True
 
 
+def _complete_url(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """For a shell: how the URL of each engine begins."""
+    return [url for url in URLS if url.startswith(incomplete)]
+
+
 def _set_output(ctx: click.Context, _param: click.Parameter, value: Format | None) -> None:
     if value is not None:
         front(ctx).form = value
@@ -143,7 +161,9 @@ def common_options() -> list[click.Parameter]:
             metavar="URL",
             expose_value=False,
             callback=_set_url,
-            help="Which engine: native:./folder, or native: for memory  [default: $MQBRIDGE_URL]",
+            shell_complete=_complete_url,
+            help="Which engine: native:./folder (or native: for memory), kafka://host:9092, amqp://host/vhost  "
+            "[default: $MQBRIDGE_URL]",
         ),
         click.Option(
             ["--output", "-o"],

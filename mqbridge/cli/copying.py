@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import click
 
@@ -12,8 +12,8 @@ import mqbridge as mq
 from mqbridge.cli.arguments import Moment
 from mqbridge.cli.context import Command, Front, front, native_folder, program_at
 from mqbridge.cli.errors import INTERRUPTED, suggest
-from mqbridge.cli.output import say
-from mqbridge.cli.reading import GroupReader, QueueReader, TopicReader
+from mqbridge.cli.output import counted, say
+from mqbridge.cli.reading import PREFETCH_MOST, GroupReader, QueueReader, TopicReader
 from mqbridge.cli.records import FIELDS, Digest
 from mqbridge.cli.stopping import Stop, stopping
 from mqbridge.cli.transfer import loop
@@ -50,7 +50,12 @@ FIELDS_OPTION = click.option(
 @click.option("--resume-group", metavar="NAME", help="The group that remembers the place in a source topic.")
 @click.option("--batch", type=click.IntRange(1, 50_000), default=2_000, show_default=True, help="Records at a time.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes later, until interrupted.")
-@click.option("--partition-by", type=click.Choice(["source", "key"]), help="Default: source, where records have one.")
+@click.option(
+    "--partition-by",
+    "by",
+    type=click.Choice(["key", "source"]),
+    help="In a target topic: where the key belongs, or the partition it came from. Default: see above.",
+)
 @click.option("--routing-key", default="", help="To an exchange: for records that bring none.")
 @click.option("--digest", "wants_digest", is_flag=True, help="Also digests over what was copied; see `digest`.")
 @click.option("--unique", is_flag=True, help="Also how many different values and records there were.")
@@ -64,7 +69,7 @@ def copy(
     resume_group: str | None,
     batch: int,
     follow: bool,
-    partition_by: str | None,
+    by: Literal["source", "key"] | None,
     routing_key: str,
     wants_digest: bool,
     unique: bool,
@@ -73,20 +78,29 @@ def copy(
 ) -> None:
     """Copy messages between any two places, at least once; killed, the same command goes on where it was.
 
-    A place is URL DEST (native:./data topic:orders), DEST alone (at the --url), or file:PATH. Value, key, headers
-    (repeats too), timestamp and message id are kept; a text file keeps values alone. Records are settled only when
-    the target has confirmed them:
+    A place is URL DEST, DEST alone (at the --url), or file:PATH; the two may be of two engines:
 
     \b
-      a topic   its place is committed for a group, by default mqbridge-copy-DIGEST (of the target), and copied up to
-      its
-                end as it is at the start; the next run copies what has come since
-      a queue   acked; until nothing comes for a second
+      mqbridge copy native:./data topic:orders kafka://localhost:9092 topic:orders --create
+      mqbridge copy kafka://localhost:9092 topic:orders amqp://localhost/ topic:orders --create
+      mqbridge copy amqp://localhost/ queue:emails file:emails.jsonl
+
+    Value, key, headers (repeats too), timestamp and message id are kept; a text file keeps values alone. Priorities and
+    what is left of a message's time to live are not, for no engine tells them to a consumer. Records are settled only
+    when the target has confirmed them:
+
+    \b
+      a topic   its place is committed for a group, by default mqbridge-copy-DIGEST (of the target),
+                and copied up to its end as it is at the start; the next run copies what has come since
+      a queue   acked; until it is empty
       a file    its place is kept in FILE.mqbridge-copy-DIGEST.json until all of it is copied
       to a file appended and synced; a line torn by a kill is cut off, and comes again
 
-    A record of partition N goes to partition N modulo the target topic's count (--partition-by source), which keeps the
-    order of each partition; --partition-by key places by key, as producers do, and so do records that had no partition.
+    What was confirmed and not yet settled when a copy was killed comes twice; `digest --unique` counts it.
+
+    A topic with as many partitions as its source is a mirror: each record goes to the partition it came from. With
+    another count a record goes where producers put its key, which keeps the order of each key, and one without a key to
+    partition N modulo the count. --partition-by says which of the two.
     """
     it = front()
     origin, target = parse(places, it.url, ("FROM", "TO"))
@@ -94,23 +108,21 @@ def copy(
         raise click.UsageError(f"{origin} is both ends; a copy onto itself would never end")
     if follow and origin.is_file:
         raise click.UsageError("--follow is for topics and queues; a file is copied to its end")
-    counted = Digest(fields, distinct=unique) if wants_digest or unique else None
+    digesting = Digest(fields, distinct=unique) if wants_digest or unique else None
     with stopping() as stop, ExitStack() as stack:
         buses = Buses(it, stack)
         with _known(target, may_create=not create):
             sink_place = _target(buses, origin, target, create, partitions)
         with _known(origin):
             source = _source(buses, origin, target, stop, resume_group, form, follow=follow, limit=limit, batch=batch)
-        knows_partitions = origin.topic is not None or (isinstance(source, FileSource) and source.partitioned)
-        by = partition_by or ("source" if knows_partitions else "key")
-        sink = _sink(buses, sink_place, origin, form, routing_key, same_partition=by == "source")
+        sink = _sink(buses, sink_place, origin, form, routing_key, by or _placing(buses, origin, sink_place, source))
         with Progress(source.total, source.unit) as progress:
-            _run(source, sink, progress, counted, stop, limit)
+            _run(source, sink, progress, digesting, stop, limit)
     result: dict[str, Any] = {"from": str(origin), "to": str(target), "records": progress.records}
     seconds = max(progress.elapsed_s, 1e-9)
     result |= {"duration_s": round(seconds, 3), "records_per_second": round(progress.records / seconds)}
-    if counted is not None:
-        result |= counted.result()
+    if digesting is not None:
+        result |= digesting.result()
     it.output.item(result)
     if not progress.records and origin.topic is not None and not stop.is_set():
         name = resume_group or _default_group(target)
@@ -122,11 +134,11 @@ def copy(
 
 
 def _run(
-    source: Source, sink: Sink, progress: Progress, counted: Digest | None, stop: Stop, limit: int | None
+    source: Source, sink: Sink, progress: Progress, digesting: Digest | None, stop: Stop, limit: int | None
 ) -> None:
     complete = False
     try:
-        loop.copy(source, sink, progress, counted)
+        loop.copy(source, sink, progress, digesting)
         complete = not stop.is_set() and (limit is None or progress.records < limit)
     finally:
         # The target first: what it still has in flight is confirmed before the source is told that this is the end.
@@ -146,7 +158,11 @@ class Buses:
     def at(self, place: Place, *, creates: bool = False) -> mq.Bus:
         bus = self._open.get(place.url)
         if bus is None:
-            bus = self._open[place.url] = self._stack.enter_context(self._it.bus(place.url, creates=creates))
+            try:
+                bus = self._open[place.url] = self._stack.enter_context(self._it.bus(place.url, creates=creates))
+            except (mq.Unreachable, mq.Denied) as error:
+                suggest(error, f"{program_at(place.url)} doctor")
+                raise
         return bus
 
 
@@ -193,6 +209,8 @@ def _source(
         )
     bus = buses.at(origin)
     if isinstance(origin.destination, mq.Queue):
+        # What may be out unsettled is bounded (PREFETCH_MOST): settle before that is reached, not when nothing comes.
+        batch = min(batch, PREFETCH_MOST // 4)
         reads = QueueReader(bus, origin.destination, stop, follow=follow, limit=limit, batch=batch, prefetch=4 * batch)
         return ReaderSource(reads, window=2 * batch)
     topic = origin.topic
@@ -200,23 +218,36 @@ def _source(
         raise click.UsageError(f"{origin.destination} only routes, it holds nothing to read; name a queue bound to it")
     name = resume_group or _default_group(target)
     reader = GroupReader(bus, topic, name, EARLIEST, stop, follow=follow, limit=limit, batch=batch)
-    if reader.resumed:
-        say(f"going on where group {name} is")
+    if reader.resumed and reader.left:
+        say(
+            f"going on where group {name} is, with at most {counted(reader.left, 'record')} to go; what a killed copy "
+            "had written after its last commit arrives again"
+        )
     return ReaderSource(reader)
 
 
 def _sink(
-    buses: Buses, target: Place, origin: Place, form: TextForm | None, routing_key: str, *, same_partition: bool
+    buses: Buses,
+    target: Place,
+    origin: Place,
+    form: TextForm | None,
+    routing_key: str,
+    by: Literal["source", "key"],
 ) -> Sink:
     if target.path is not None:
         return FileSink(target.path, target.form(form), Sidecar(target.path, origin.digest))
     assert target.destination is not None
-    return BusSink(
-        buses.at(target),
-        target.destination,
-        routing_key=routing_key,
-        same_partition=same_partition and target.topic is not None,
-    )
+    return BusSink(buses.at(target), target.destination, routing_key=routing_key, by=by)
+
+
+def _placing(buses: Buses, origin: Place, target: Place, source: Source) -> Literal["source", "key"]:
+    """Keep the source's partitions where they are as many; a file that has them knows no count, and is taken to."""
+    if target.topic is None:
+        return "key"
+    if origin.topic is None:
+        return "source" if isinstance(source, FileSource) and source.partitioned else "key"
+    counts = [len(buses.at(place).admin.offsets(topic)) for place in (origin, target) if (topic := place.topic)]
+    return "source" if counts[0] == counts[1] else "key"
 
 
 def _target(buses: Buses, origin: Place, target: Place, create: bool, partitions: int | None) -> Place:
@@ -228,7 +259,12 @@ def _target(buses: Buses, origin: Place, target: Place, create: bool, partitions
         bus.admin.describe(target.destination)
         return target
     specified = _like(buses, origin, target.destination, partitions)
-    bus.admin.ensure(specified)
+    try:
+        bus.admin.ensure(specified)
+    except mq.Unsupported as error:
+        kind, name = target.destination.kind, target.destination.name
+        suggest(error, f"{program_at(target.url)} {kind} create {name}   as that engine can; then copy again")
+        raise
     say(f"created {specified}" + (f", partitions: {specified.partitions}" if isinstance(specified, mq.Topic) else ""))
     return target
 
@@ -268,28 +304,29 @@ def _like(
 def digest(place: tuple[str, ...], unique: bool, fields: tuple[str, ...], form: TextForm | None) -> None:
     """Digests over all records of a topic or a file, the same in any order; nothing is consumed.
 
-    \b sha256_values   over the values alone: also compares with a text file sha256_records  over --fields of each
-    record
+    \b
+      sha256_values   over the values alone: also compares with a text file
+      sha256_records  over --fields of each record
 
     Each is the sum, modulo 2**256, of the SHA-256 of each record in canonical form: for each field in the order
-    value, key, headers, timestamp_ms, message_id a "-" for null, else length:bytes (numbers as N;, headers with their
-    count first). A copy may hold duplicates after a kill: --unique tells (with 150 bytes of memory a
-    record).
+    value, key, headers, timestamp_ms, message_id a "-" for null, else length:bytes (numbers as N;, headers sorted by
+    name, repeats in their order, with their count first). A copy may hold duplicates after a kill: --unique tells (with
+    150 bytes of memory a record).
     """
     it = front()
     (where,) = parse(place, it.url, ("a place",))
-    counted = Digest(fields, distinct=unique)
+    digesting = Digest(fields, distinct=unique)
     with stopping() as stop, _reading(it, where, stop, form) as source:
         with Progress(source.total, source.unit) as progress:
             for batch in source.batches():
                 for record in batch.records:
-                    counted.add(record)
+                    digesting.add(record)
                 moved = source.settle(batch) if where.is_file else len(batch.records)
                 progress.step(len(batch.records), moved)
         if stop.is_set():
             say("interrupted: a digest over a part would say nothing")
             raise click.exceptions.Exit(INTERRUPTED)
-    it.output.item({"place": str(where), **counted.result()})
+    it.output.item({"place": str(where), **digesting.result()})
 
 
 @contextmanager

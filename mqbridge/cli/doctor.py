@@ -7,26 +7,37 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import statistics
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 
 import mqbridge as mq
-from mqbridge.cli.context import Command, front, native_folder
+from mqbridge.cli import containers
+from mqbridge.cli.context import EXTRAS, Command, front, mending, native_folder, program_at, scheme_of
 from mqbridge.cli.errors import FAILED
-from mqbridge.cli.output import say
+from mqbridge.cli.output import counted, printable, say
 
-Status = Literal["ok", "FAILED", "note", "NOT RUN"]
-PACKAGES = ("click", "rich")
+Status = Literal["ok", "FAILED", "PROBLEM", "note", "NOT RUN"]
+"""A PROBLEM is what a working broker says against itself: a setting, a plugin, a right that something may miss."""
+PACKAGES = (
+    ("click", "8.1", "cli", "this command line"),
+    ("rich", "13", "cli", "this command line"),
+    ("confluent-kafka", "2.16", "kafka", "kafka: and kafkas: URLs"),
+    ("pika", "1.4", "rabbitmq", "amqp: and amqps: URLs"),
+    ("testcontainers", "4.15", "conformance", "brokers of the conformance suite"),
+)
+"""Distribution, first version, the extra that brings it, and what it is for."""
+SHOWN_CHARACTERS = 400
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph")
 SYNCS = 20
 SLOW_SYNC_MS = 50.0
@@ -43,9 +54,17 @@ class Check(NamedTuple):
 @click.argument("at", metavar="[URL]", required=False)
 @click.option("--capabilities", is_flag=True, help="What the engine at the URL can do, and how; nothing else.")
 def doctor(at: str | None, capabilities: bool) -> None:
-    """Check this machine, and the engine at URL (or --url) if one is given. Exit code 1 if a check fails.
+    """Check this machine, and the engine at URL (or --url) if one is given. Exit code 1 if a check fails; what a
+    working broker says against itself is a PROBLEM with its advice, and no failure.
 
-    A native folder is not made; if nobody hosts it, this process does for a moment.
+    \b
+      mqbridge doctor
+      mqbridge doctor native:./data
+      mqbridge doctor kafka://localhost:9092
+      mqbridge doctor 'amqp://user:password@localhost:5672/?management=http://localhost:15672'
+
+    Nothing is made: a native folder that nobody hosts is hosted by this process for a moment, and of a broker it is
+    only asked what it is, what this user may do there, and what is wrong with it.
     """
     it = front()
     if at is not None:
@@ -53,20 +72,35 @@ def doctor(at: str | None, capabilities: bool) -> None:
     if capabilities:
         _capabilities()
         return
-    checks = [*_python(), *_packages()]
+    checks = [*_python(), *_packages(scheme_of(it.url or "")), *_docker()]
     if it.url:
         folder = native_folder(it.url)
         if folder is not None:
             checks += _folder(folder)
         if folder is None or folder.exists():
-            checks.append(_connection(it.url))
+            checks += _engine(it.url)
     else:
         checks.append(Check("engine", "NOT RUN", "no URL was given", "mqbridge doctor URL, or set MQBRIDGE_URL"))
-    it.output.rows(Check._fields, checks, empty="")
+    if it.output.form == "table":
+        _tell(checks)
+    else:
+        it.output.rows(Check._fields, checks, empty="")
+    problems = sum(item.status == "PROBLEM" for item in checks)
+    if problems:
+        say(f"{counted(problems, 'problem')} to look at; what to do is said with each")
     failed = [item for item in checks if item.status == "FAILED"]
     if failed:
         say(f"{len(failed)} of {len(checks)} checks failed: {', '.join(item.check for item in failed)}")
         raise click.exceptions.Exit(FAILED)
+
+
+def _tell(checks: list[Check]) -> None:
+    """A line a check, and below it what to do: a finding may be a sentence, too long for a cell of a table."""
+    width = max(len(item.check) for item in checks)
+    for item in checks:
+        print(f"{item.status:<7}  {item.check:<{width}}  {printable(item.finding)}")
+        if item.what_to_do is not None:
+            print(f"{'':<7}  {'':<{width}}  -> {printable(item.what_to_do)}")
 
 
 def _capabilities() -> None:
@@ -91,13 +125,40 @@ def _python() -> Iterator[Check]:
     yield Check("mqbridge", "ok", f"{mq.__version__} in {Path(mq.__file__).parent}")
 
 
-def _packages() -> Iterator[Check]:
-    for package in PACKAGES:
+def _packages(scheme: str) -> Iterator[Check]:
+    """What is missing is a failure only where the URL cannot do without it."""
+    for package, first, extra, purpose in PACKAGES:
+        status: Status = "FAILED" if EXTRAS.get(scheme) == extra else "note"
+        install = f"pip install '.[{extra}]' in mqbridge's tree"
         try:
-            yield Check(package, "ok", version(package))
+            found = version(package)
         except PackageNotFoundError:
-            yield Check(package, "note", "not installed", "pip install '.[cli]' in mqbridge's tree")
-    yield Check("Kafka and RabbitMQ", "note", "not in this version, which has the native engine alone")
+            yield Check(package, status, f"not installed; it is for {purpose}", install)
+            continue
+        if _numbers(found) < _numbers(first):
+            yield Check(package, status, f"{found}, and {first} is the first that will do for {purpose}", install)
+        else:
+            yield Check(package, "ok", found)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version, enough to compare with a first one."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def _docker() -> Iterator[Check]:
+    purpose = "only the conformance suite, which starts brokers in containers, needs it"
+    try:
+        engine = containers.ask()
+    except containers.NoEngineError as error:
+        yield Check("Docker", "note", f"{error}; {purpose}", "start Docker, or set DOCKER_HOST, if you want to run it")
+        return
+    yield Check("Docker", "ok", engine.version)
+    for image in containers.IMAGES:
+        if image in engine.images:
+            yield Check("image", "ok", image)
+        else:
+            yield Check("image", "note", f"no {image} yet; {purpose}", f"docker pull {image}   (or the suite does)")
 
 
 # --- a native folder
@@ -189,25 +250,65 @@ def _sync(place: Path) -> Check:
 # --- the engine
 
 
-def _connection(url: str) -> Check:
+def _engine(url: str) -> Iterator[Check]:
+    """What answers at the URL, what it says about itself, and each thing that it says is wrong."""
     try:
         with mq.connect(url) as bus:
-            health = dict(bus.admin.health())
+            capabilities = bus.capabilities
+            try:
+                health = dict(bus.admin.health())
+            except mq.MqbridgeError as error:
+                yield Check("engine", "ok", f"{bus.engine}: connected")
+                yield Check("health", "FAILED", f"{type(error).__name__}: {error}", _advice(error, url))
+                return
     except mq.MqbridgeError as error:
-        return Check("engine", "FAILED", f"{type(error).__name__}: {error}", _advice(error))
-    told = ", ".join(f"{name} {value}" for name, value in health.items())
+        yield Check("engine", "FAILED", f"{type(error).__name__}: {error}", _advice(error, url))
+        return
+    problems = health.pop("problems", ())
+    named = " ".join(str(health.pop(name)) for name in ("engine", "version") if name in health)
+    told = named or capabilities.engine
     if health.get("role") == "host":
         told += " (nobody hosted it: this process did, for this check)"
     elif health.get("role") == "client":
         told += " (another process hosts it)"
-    return Check("engine", "ok", told)
+    yield Check("engine", "ok", told)
+    for name, value in health.items():
+        yield Check(f"engine {name.replace('_', ' ')}", "ok", _shown(value))
+    yield _levels(capabilities, url)
+    for problem in problems:
+        yield Check("problem", "PROBLEM", str(problem["what"]), str(problem["advice"]))
 
 
-def _advice(error: mq.MqbridgeError) -> str:
+def _shown(value: Any) -> str:
+    """A fact, on one line: what it is made of is the engine's own affair."""
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        text = ", ".join(sorted(map(_shown, value)) if isinstance(value, set | frozenset) else map(_shown, value))
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = "unknown" if value is None else str(value)
+    text = text or "none"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+
+
+def _levels(capabilities: mq.Capabilities, url: str) -> Check:
+    counts = {level: sum(support.level is level for support in capabilities.values()) for level in mq.Level}
+    told = ", ".join(f"{count} {level}" for level, count in counts.items())
+    return Check("capabilities", "ok", told, f"{program_at(url)} doctor --capabilities   (which, and how)")
+
+
+def _advice(error: mq.MqbridgeError, url: str) -> str:
+    broker = native_folder(url) is None and scheme_of(url) != "native"
     if isinstance(error, mq.Denied):
-        return "check the user and password in the URL, or the permissions of the folder"
+        if broker:
+            return "check user, password and (RabbitMQ) virtual host in the URL, and what this user may do there"
+        return "check the permissions of the folder"
     if isinstance(error, mq.CorruptLog):
         return "copy the folder somewhere safe before anything else is tried on it"
+    if isinstance(error, mq.NotFound) and scheme_of(url) in ("amqp", "amqps"):
+        return "check the virtual host, which is the path of the URL: / alone is the host '/'"
     if isinstance(error, mq.ConfigurationError):
-        return "mend the URL; a folder on this machine is, for instance, native:./data"
+        return mending(url, error)
     return "check that the server runs and that host and port are right"

@@ -109,10 +109,14 @@ def close_quietly() -> None:
 @click.version_option(mq.__version__, message="mqbridge %(version)s")
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Topics, queues and exchanges, on the native engine.
+    """Topics, queues and exchanges: on the native engine, on Kafka, on RabbitMQ.
+
+    The URL says where, and every command is the same there: native:./data is a folder on this machine and needs no
+    server, kafka://localhost:9092 needs the extra kafka, amqp://localhost/ the extra rabbitmq. What an engine cannot do
+    is refused before anything is done (exit code 5); `mqbridge doctor URL` tells what is there.
 
     Data goes to stdout, narration to stderr. What destroys (delete, purge, reset, redrive, delete-records) is a dry run
-    unless --yes is given. NO_COLOR is honoured.
+    unless --yes is given. NO_COLOR is honoured. Completion for bash: eval "$(_MQBRIDGE_COMPLETE=bash_source mqbridge)".
     """
     front(ctx)
 

@@ -161,7 +161,7 @@ def purge(name: Queue, yes: bool) -> None:
     What is out with a consumer stays.
     """
     with front().bus() as bus:
-        messages = bus.admin.purge(name) if yes else bus.admin.depth(name)
+        messages = bus.admin.purge(name) if yes else _described(bus, name).ready
     dry_run_or(yes, {"action": "purge", "destination": str(name), "messages": messages})
 
 
@@ -200,9 +200,14 @@ def redrive(name: Queue, tokens: tuple[int, ...], limit: int, yes: bool) -> None
     duplicate one, never lose one.
     """
     with front().bus() as bus:
+        moved: int | None
         if yes:
             moved = bus.admin.redrive(name, tokens=tokens or None, max_messages=limit)
+        elif not tokens and bus.capabilities[mq.Capability.BROWSE_DEAD_LETTERS].level is mq.Level.UNSUPPORTED:
+            _described(bus, name)
+            moved = None  # they can be moved there, and not looked at
         else:
             letters = bus.admin.dead_letters(name, max_messages=MANY if tokens else limit)
             moved = sum(1 for letter in letters if not tokens or letter.token in tokens)
-    dry_run_or(yes, {"action": "redrive", "destination": str(name), "messages": min(moved, limit)})
+    messages = None if moved is None else min(moved, limit)
+    dry_run_or(yes, {"action": "redrive", "destination": str(name), "messages": messages})

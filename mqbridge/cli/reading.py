@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import mqbridge as mq
 from mqbridge.cli.output import counted, say
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from mqbridge.cli.arguments import Moment
     from mqbridge.cli.stopping import Stop
     from mqbridge.positions import Position
-    from mqbridge.spi import PartitionOffsets
+    from mqbridge.spi import PartitionOffsets, QueueDescription
 
 Batch = list[mq.Delivery[bytes]]
 POLL_S = 0.2
 PATIENCE_S = 3.0
 """How long a group may give us nothing before a person is told why we wait."""
+QUIET_S = 1.5
+"""How long nothing comes before the log itself is asked whether there is anything before its end."""
+READ_S = 30.0
+"""How long that may take."""
+UNTOLD_FIRST_S, UNTOLD_IDLE_S = 15.0, 3.0
+"""Where an engine does not tell how many messages are ready, that a queue is empty is taken from silence: so long
+before the first message, for joining may take seconds, and so long behind the last."""
+MORE_READY_S = 15.0
+"""How long messages that are ready may not come to us before the queue is left as it is."""
+PREFETCH_MOST = 2_000
+"""RabbitMQ's quorum queues hand out no more, whatever is asked for (its documentation of quorum queues)."""
 
 
 class Reader(Protocol):
@@ -146,12 +157,15 @@ class GroupReader:
         offsets = bus.admin.offsets(topic)
         self._ends: Mapping[int, int] | None = None if follow else {p: item.last_stable for p, item in offsets.items()}
         self._open: set[int] = set(offsets)
+        self._asked: set[int] = set()
         self._bus = bus
         known = _committed(bus, group, topic)
         self.resumed = bool(known)
+        self.left = sum(max(0, item.end - known.get(p, item.start)) for p, item in offsets.items())
+        """Records that the group has not settled, at most: offsets may have gaps."""
         self.total: int | None = None
         if not follow:
-            self.total = sum(max(0, item.end - known.get(p, item.start)) for p, item in offsets.items())
+            self.total = self.left
         self.lost = 0
         self._consumer: mq.TopicConsumer[bytes] = bus.consumer(
             topic, group=group, start=start.position(lambda: offsets, None)
@@ -177,7 +191,10 @@ class GroupReader:
                 yield []
                 if self._at_end():
                     return
-                if not told and self._ends is not None and time.monotonic() - waited_since_s > PATIENCE_S:
+                quiet_s = time.monotonic() - waited_since_s
+                if self._ends is not None and quiet_s > QUIET_S and self._nothing_before_the_end():
+                    return
+                if not told and self._ends is not None and quiet_s > PATIENCE_S:
                     told = True
                     self._say_why()
 
@@ -203,6 +220,28 @@ class GroupReader:
         self._close_reached(positions)
         if self._open - set(positions):  # another member's
             self._close_reached(_committed(self._bus, self._group, self._topic))
+        return not self._open
+
+    def _nothing_before_the_end(self) -> bool:
+        """Is there no record between where we are and the end?
+
+        The last offsets of a partition may hold none: markers of transactions, and what compaction or an abort removed,
+        are offsets that no consumer is given. Reading that range in no group tells, for it ends at its end. Asked once
+        for each partition, and only about those that are ours: of another member's we know no position.
+        """
+        assert self._ends is not None
+        mine = {p: o for (_, p), o in self._consumer.next_offsets().items() if p in self._open and p not in self._asked}
+        if not mine:
+            return False
+        self._asked |= set(mine)
+        low = {p: mine.get(p, end) for p, end in self._ends.items()}
+        give_up_s = time.monotonic() + READ_S
+        found: set[int | None] = set()
+        with self._bus.replay(self._topic, mq.At(low), mq.At(self._ends)) as replay:
+            while not replay.done and time.monotonic() < give_up_s and not self._stop.is_set():
+                found |= {delivery.partition for delivery in replay.poll(timeout=POLL_S)}
+            if replay.done:
+                self._open -= set(mine) - found
         return not self._open
 
     def _close_reached(self, positions: Mapping[int, int]) -> None:
@@ -256,7 +295,12 @@ class QueueReader:
         prefetch: int = 500,
     ) -> None:
         self._stop, self._follow, self._idle_s, self._left, self._batch = stop, follow, idle_s, limit, batch
-        self.total = None if follow else bus.admin.depth(queue)
+        self._bus, self._queue = bus, queue
+        self.total = self._ready()
+        self._tells = self.total is not None
+        if follow:
+            self.total = None
+        prefetch = min(prefetch, PREFETCH_MOST)
         self._consumer: mq.QueueConsumer[bytes] = bus.consumer(
             queue, prefetch=prefetch if limit is None else min(prefetch, limit)
         )
@@ -264,18 +308,35 @@ class QueueReader:
 
     def batches(self) -> Iterator[Batch]:
         idle_since_s = time.monotonic()
+        some = False
         while not self._stop.is_set():
             size = self._batch if self._left is None else min(self._batch, self._left)
             got = self._consumer.poll(max_messages=size, timeout=min(POLL_S, self._idle_s))
             yield got
             if got:
-                idle_since_s = time.monotonic()
+                some, idle_since_s = True, time.monotonic()
                 if self._left is not None:
                     self._left -= len(got)
                     if not self._left:
                         return
-            elif not self._follow and time.monotonic() - idle_since_s >= self._idle_s:
+            elif not self._follow and self._empty(time.monotonic() - idle_since_s, some):
                 return
+
+    def _empty(self, quiet_s: float, some: bool) -> bool:
+        """After so long without a message, some having come or none: is that the end?"""
+        if not self._tells:
+            return quiet_s >= max(self._idle_s, UNTOLD_IDLE_S if some else UNTOLD_FIRST_S)
+        if quiet_s < self._idle_s:
+            return False
+        ready = self._ready()
+        if not ready or quiet_s < max(self._idle_s, MORE_READY_S):
+            return not ready
+        say(f"{self._queue} has {counted(ready, 'message')} ready that did not come: another consumer has its turn")
+        return True
+
+    def _ready(self) -> int | None:
+        """How many messages are ready, where the engine tells."""
+        return cast("QueueDescription", self._bus.admin.describe(self._queue)).ready
 
     def settle(self, batch: Sequence[mq.Delivery[bytes]]) -> None:
         for delivery in batch:

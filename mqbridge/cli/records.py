@@ -30,7 +30,7 @@ class RecordError(ValueError):
 
 
 class Record(NamedTuple):
-    """What is kept of a message when it moves. `partition` is the one it came from."""
+    """What is kept of a message when it moves. `partition` and `offset` are where it came from."""
 
     value: bytes | None
     key: bytes | None = None
@@ -39,6 +39,19 @@ class Record(NamedTuple):
     message_id: str | None = None
     routing_key: str | None = None
     partition: int | None = None
+    offset: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of value and key, which is nearly all that it takes in memory."""
+        return len(self.value or b"") + len(self.key or b"")
+
+    @property
+    def place(self) -> str:
+        """Which record of the source this is, for an error."""
+        if self.offset is not None and self.partition is not None:
+            return f"partition {self.partition}, offset {self.offset}"
+        return "no place in a topic" if self.message_id is None else f"message id {self.message_id}"
 
     @property
     def timestamp(self) -> dt.datetime | None:
@@ -64,6 +77,7 @@ def of(delivery: mq.Delivery[bytes]) -> Record:
         delivery.message_id,
         delivery.routing_key,
         delivery.partition,
+        delivery.offset,
     )
 
 
@@ -75,6 +89,8 @@ def to_line(record: Record, about: dict[str, Any] | None = None) -> bytes:
     item = dict(about or {})
     if record.partition is not None:
         item["partition"] = record.partition
+    if record.offset is not None:
+        item["offset"] = record.offset
     item["timestamp_ms"] = record.timestamp_ms
     item["key"] = None if record.key is None else bytes_as_json(record.key)
     item["headers"] = [(name, bytes_as_json(value)) for name, value in record.headers]
@@ -122,7 +138,6 @@ def from_line(line: bytes) -> Record:
     stamp = item.get("timestamp_ms")
     if stamp is not None and (isinstance(stamp, bool) or not isinstance(stamp, int)):
         raise RecordError(f'"timestamp_ms" must be an integer, not {stamp!r}')
-    partition = item.get("partition")
     return Record(
         _bytes(item["value"], "value"),
         _bytes(item.get("key"), "key"),
@@ -130,7 +145,8 @@ def from_line(line: bytes) -> Record:
         stamp,
         _text(item.get("message_id"), "message_id"),
         _text(item.get("routing_key"), "routing_key"),
-        partition if isinstance(partition, int) and not isinstance(partition, bool) and partition >= 0 else None,
+        _place(item.get("partition")),
+        _place(item.get("offset")),
     )
 
 
@@ -145,6 +161,11 @@ def _bytes(value: Any, field: str) -> bytes | None:
     except (UnicodeEncodeError, binascii.Error) as error:
         raise RecordError(f'"{field}": {error}') from None
     raise RecordError(f'"{field}" must be text, {{"base64": "..."}} or null, not {json.dumps(value)[:60]}')
+
+
+def _place(value: Any) -> int | None:
+    """What no sender can set is never wrong, only not there."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _text(value: Any, field: str) -> str | None:
@@ -178,7 +199,8 @@ class Digest:
     """A digest over records in any order: the sum, modulo 2**256, of the SHA-256 of each record in canonical form.
 
     Canonical is, for each chosen field in the order of `FIELDS`: ``-`` for null, else the length in decimal, ``:``
-    and the bytes; of headers the number of pairs first. `values` takes the value alone, so that it compares with a
+    and the bytes; of headers the number of pairs first, and then those by name, repeats in their order: between
+    different names not every engine keeps one. `values` takes the value alone, so that it compares with a
     text file, too. `distinct` also counts different values and different records (by half their hash), and digests
     each of them once, so that a copy with duplicates compares with its source: about 150 bytes of memory a record.
     """
@@ -198,7 +220,7 @@ class Digest:
         whole = [in_form, _sized(key)]
         if headers:
             whole.append(b"%d;" % len(headers))
-            for name, content in headers:
+            for name, content in sorted(headers, key=_name) if len(headers) > 1 else headers:
                 whole += (_sized(name.encode()), _sized(content))
         else:
             whole.append(b"0;")
@@ -224,6 +246,7 @@ class Digest:
         found: dict[str, Any] = {"records": self.records}
         if self._seen is not None:
             found["distinct_values"], found["distinct_records"] = map(len, self._seen)
+            found["repeated_records"] = self.records - found["distinct_records"]
         found["sha256_values"] = f"{self._values % (1 << 256):064x}"
         found["sha256_records"] = f"{self._whole % (1 << 256):064x}"
         if self._seen is not None:
@@ -231,6 +254,10 @@ class Digest:
                 found[f"sha256_distinct_{name}"] = f"{self._distinct[place] % (1 << 256):064x}"
         found["fields"] = list(self.fields)
         return found
+
+
+def _name(pair: tuple[str, bytes]) -> str:
+    return pair[0]
 
 
 def _sized(value: bytes | None) -> bytes:

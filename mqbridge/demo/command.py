@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
         "url",
         nargs="?",
         metavar="URL",
-        help="an engine to run on; default: native, in a temporary folder (MQBRIDGE_URL is not used)",
+        help="an engine to run on: native:FOLDER, kafka://localhost:9092, amqp://localhost/; default: native, in a "
+        "temporary folder (MQBRIDGE_URL is not used)",
     )
     add(
         "--input",
@@ -58,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         help="events taken from FILE at most (default %(default)s)",
     )
     add("--orders", type=_count, default=40, metavar="N", help="made-up orders (default %(default)s)")
-    add("--shape", choices=("topic", "queue"), help="a topic with groups (default) or queues behind a fanout exchange")
+    add(
+        "--shape",
+        choices=("topic", "queue"),
+        help="a topic with groups, or queues behind a fanout exchange; default: what the engine has of its own",
+    )
     add("--scale", type=_scale, default=1.0, metavar="F", help="multiply all stated times, 0.1 to 1 (default 1)")
     add("--json", action="store_true", help="the report as JSON on standard output")
     add("--keep", action="store_true", help="keep the folder of the run and say where it is")

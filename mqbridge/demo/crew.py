@@ -25,7 +25,7 @@ from mqbridge.demo.orders import Service
 
 __all__ = ["Crew", "Member", "News"]
 
-GRACE_S = 8.0
+GRACE_S = 30.0
 LOOK_S = 0.1
 
 

@@ -195,8 +195,12 @@ def _next(page: _Page, result: Result) -> None:
         return
     other, what = ("queue", "queues") if result.record.shape == "topic" else ("topic", "a topic and groups")
     page.add(("Next", "bold"))
-    page.add("  ", (f"{program} demo --shape {other}", "accent"), (f"   # the same on {what}", "dim"))
-    page.add("  ", (f"{program} demo --input FILE", "accent"), ("    # your own events, any text", "dim"))
+    if result.record.prefix:
+        page.add("  ", (f"{program} demo", "accent"), ("   # the same, on an engine that needs no server", "dim"))
+    else:
+        page.add("  ", (f"{program} demo --shape {other}", "accent"), (f"   # the same on {what}", "dim"))
+        page.add("  ", (f"{program} demo kafka://localhost:9092", "accent"), ("   # or amqp://localhost/", "dim"))
+    page.add("  ", (f"{program} demo --input FILE", "accent"), ("   # your own events, any text", "dim"))
 
 
 def _looking(program: str, record: Record, folder: Path) -> Iterator[str]:

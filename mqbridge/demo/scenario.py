@@ -23,15 +23,17 @@ from mqbridge.demo.front import Front
 from mqbridge.demo.orders import MAX_ATTEMPTS, SAVE_S, SERVICE_BY_NAME, SERVICES, Event, Feed, with_poison, worker_scale
 from mqbridge.demo.record import Moment, Record, Takeover
 from mqbridge.demo.screen import Screen, counted
-from mqbridge.demo.shapes import PARTITIONS, Dead, Shape, choose_shape
+from mqbridge.demo.shapes import OWN_SESSION_S, PARTITIONS, SESSION_S, Dead, Shape, choose_shape
 from mqbridge.demo.store import make_store, read_deliveries, read_handled, store_path
 
 __all__ = ["Demo", "Result", "check_again"]
 
 SYNCHRONOUS_ORDERS = 3
-READY_S = 20.0
-KILL_S = 20.0
-DONE_S = 30.0
+READY_S = 60.0
+KILL_S = 60.0
+DONE_S = 60.0
+"""Deadlines, not times: a broker with its defaults waits 3 s before it forms a group, and makes the topic of its
+offsets for the first one; what a dead member held is free after its session, or when its locks run out."""
 PAYMENT = SERVICE_BY_NAME["payment"]
 
 
@@ -98,7 +100,8 @@ class Demo:
             self._screen.stage("connecting")
             bus = cleanup.enter_context(mq.connect(url))
             # In a broker of somebody else the names of a run must not meet others.
-            shape = choose_shape(bus, self._wanted, "" if own else f"demo-{secrets.token_hex(3)}.")
+            prefix = "" if own else f"demo-{secrets.token_hex(3)}."
+            shape = choose_shape(bus, self._wanted, prefix, OWN_SESSION_S if own else SESSION_S)
             events = self._fitting(with_poison(self._feed.events), bus)
             lanes = worker_scale(events)
             record = Record(bus.engine, shape.name, shape.prefix, self._scale, self._scale * lanes)
@@ -130,7 +133,7 @@ class Demo:
 
     def _crew(self, folder: Path, url: str, shape: Shape, record: Record) -> Crew:
         arguments = ("--shape", shape.name, "--prefix", shape.prefix, "--scale", repr(record.worker_scale))
-        session_timeout_s = getattr(shape, "session_timeout_s", 0.0)
+        session_timeout_s = getattr(shape, "session_timeout_s", SESSION_S)
         return Crew(folder, url, (*arguments, "--session-timeout", str(session_timeout_s)))
 
     def _start(self, crew: Crew, events: int) -> None:

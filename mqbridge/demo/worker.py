@@ -19,11 +19,11 @@ from typing import Any
 
 import mqbridge as mq
 from mqbridge.demo.orders import KEY_HEADER, SERVICE_BY_NAME, Service, price
-from mqbridge.demo.shapes import RETRY, QueueShape, Shape, TopicShape
+from mqbridge.demo.shapes import SESSION_S, QueueShape, Shape, TopicShape
 from mqbridge.demo.store import Store, store_path
 
 VICTIM_FILE = "victim"
-KILL_WITHIN_S = 30.0
+KILL_WITHIN_S = 60.0
 
 
 class Voice:
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     parser.add_argument("--shape", required=True)
     parser.add_argument("--prefix", default="")
-    parser.add_argument("--session-timeout", type=float, default=2.0)
+    parser.add_argument("--session-timeout", type=float, default=SESSION_S)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--crash-at", type=int, default=0)
     options = parser.parse_args(argv)
@@ -125,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             consumer.on_lost(lambda places: voice.say("revoked", partitions=sorted(p for _, p in places)))
         else:
             voice.say("assigned", partitions=[])
-        stats = consumer.run(worker.handle, workers=service.threads, order="key", retry=RETRY, stop=stop)
+        retry = shape.retry(bus)
+        stats = consumer.run(worker.handle, workers=service.threads, order="key", retry=retry, stop=stop)
     voice.say("done", handled=stats.handled, dead_lettered=stats.dead_lettered)
     store.close()
     return 0

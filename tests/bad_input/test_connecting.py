@@ -20,10 +20,22 @@ def test_unknown_scheme_names_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(("url", "extra"), [("kafka://localhost:9092", "kafka"), ("amqp://localhost/", "rabbitmq")])
-def test_an_engine_to_come_says_that_it_is_not_there(url: str, extra: str) -> None:
-    """Kafka and RabbitMQ are not in this version: the error says so, and sends nobody to install something."""
-    with pytest.raises(mq.ConfigurationError, match=f"nothing to install.*{extra!r}.*native:"):
+def test_a_tree_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch, url: str, extra: str) -> None:
+    """Without the entry points of an installation the error says what to install, and what runs all the same."""
+    monkeypatch.setattr("mqbridge.engines.entry_points", lambda group: [])
+    with pytest.raises(mq.ConfigurationError, match=f"extra {extra!r}.*native:"):
         mq.connect(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "extra", "client"),
+    [("kafka://localhost:1", "kafka", "confluent_kafka"), ("amqps://localhost:1/", "rabbitmq", "pika")],
+)
+def test_the_engine_is_there_and_its_client_is_missing(url: str, extra: str, client: str) -> None:
+    """What a bare installation has: the error names the client and the extra that brings it."""
+    program = f"import sys; sys.modules[{client!r}] = None; import mqbridge; mqbridge.connect({url!r})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"needs {client!r}, which is not installed: install mqbridge with its extra {extra!r}" in done.stderr
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,11 @@ def _per_partition(url: str, topic: str) -> dict[int, list[bytes | None]]:
     return found
 
 
+def _everything(url: str, topic: str) -> list[mq.Delivery[bytes]]:
+    with mq.connect(url) as bus:
+        return list(bus.replay(mq.Topic(topic), mq.EARLIEST))
+
+
 def _digest(*place: str | Path) -> dict[str, Any]:
     found: dict[str, Any] = done(None, "digest", *place, "--unique")
     del found["place"]
@@ -81,13 +86,31 @@ def test_order_of_a_partition_is_kept_in_fewer_partitions(urls: tuple[str, str])
     """Three partitions into two: the records of each source partition are still in their order."""
     first, second = urls
     assert invoke(second, "topic", "create", "t2", "--partitions", "2").exit_code == 0
-    done(None, "copy", first, "topic:t", second, "topic:t2", "--batch", "7")
+    done(None, "copy", first, "topic:t", second, "topic:t2", "--batch", "7", "--partition-by", "source")
     source, target = _per_partition(first, "t"), _per_partition(second, "t2")
     everywhere = [value for values in target.values() for value in values]
     assert len(everywhere) == 300
     for values in source.values():
         mine = set(values)
         assert [value for value in everywhere if value in mine] == values
+
+
+def test_with_another_count_a_key_goes_where_producers_put_it(urls: tuple[str, str]) -> None:
+    """Three partitions into five: a producer that goes on with a key finds its records; keyless ones keep together."""
+    first, second = urls
+    invoke(second, "topic", "create", "t2", "--partitions", "5")
+    done(None, "copy", first, "topic:t", second, "topic:t2")
+    with mq.connect(second) as bus:
+        found = list(bus.replay(mq.Topic("t2"), mq.EARLIEST))
+        with bus.producer() as producer:
+            places = {key: producer.send(mq.Topic("t2"), b"", key=key).result(5).partition for key in (b"", b"key")}
+        source = {delivery.raw: delivery.partition for delivery in _everything(first, "t") if delivery.key is None}
+    for delivery in found:
+        if delivery.key in places:
+            assert delivery.partition == places[delivery.key]
+        elif delivery.key is None:
+            assert delivery.partition == source[delivery.raw]
+    assert len(found) == 300
 
 
 def test_through_a_json_file_and_back(urls: tuple[str, str], tmp_path: Path) -> None:
@@ -204,6 +227,52 @@ def test_places_that_make_no_copy(words: tuple[str, ...], monkeypatch: pytest.Mo
     """Usage errors, before anything is read."""
     monkeypatch.delenv("MQBRIDGE_URL", raising=False)
     assert invoke(None, "copy", *words).exit_code == 2
+
+
+def test_a_record_that_the_target_refuses_is_named(
+    urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine without repeated headers: exit code 5, which record it is, and nothing of its batch is settled."""
+    first, second = urls
+    invoke(second, "topic", "create", "t2", "--partitions", "3")
+    send = mq.Producer.send
+
+    def refusing(self: mq.Producer, *args: Any, **options: Any) -> mq.Receipt:
+        if options["message_id"] == "id-101":
+            raise mq.Unsupported("a repeated header cannot be kept", capability="REPEATED_HEADERS")
+        return send(self, *args, **options)
+
+    monkeypatch.setattr(mq.Producer, "send", refusing)
+    result = invoke(None, "copy", first, "topic:t", second, "topic:t2")
+    assert result.exit_code == 5
+    (refused,) = [record for record in _everything(first, "t") if record.message_id == "id-101"]
+    assert f"the record at partition {refused.partition}, offset {refused.offset} in the source" in result.stderr
+    monkeypatch.undo()
+    assert done(None, "copy", first, "topic:t", second, "topic:t2")["records"] > 0
+    name = "sha256_distinct_records"
+    assert _digest(second, "topic:t2")[name] == _digest(first, "topic:t")[name]
+
+
+def test_what_the_target_cannot_be_is_told_before_anything_is_read(
+    urls: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--create likens the target to its source; where an engine has no such thing, one makes it oneself."""
+    first, second = urls
+    monkeypatch.setattr(mq.Admin, "ensure", lambda *_: _raise(mq.Unsupported("no", capability="RETENTION_BY_AGE")))
+    result = invoke(None, "copy", first, "topic:t", second, "topic:t2", "--create")
+    assert result.exit_code == 5
+    assert f"mqbridge --url {second} topic create t2" in result.stderr
+    assert done(first, "group", "list") == []
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_no_password_is_shown_of_a_place() -> None:
+    """Neither that of the address nor one among the options."""
+    (place,) = parse(["kafkas://u:geheim@h:9093?key_password=geheim", "topic:t"], None, ("a",))
+    assert "geheim" not in str(place) + place.identity
 
 
 def test_a_missing_target_is_not_made_unasked(urls: tuple[str, str]) -> None:
@@ -374,6 +443,9 @@ class _Sink:
         self.written.append(number)
         return number
 
+    def is_confirmed(self, ticket: Any) -> bool:
+        return False
+
     def confirm(self, ticket: Any) -> None:
         if ticket == self._fails_at:
             raise mq.SendFailed("no")
@@ -409,6 +481,46 @@ def test_no_more_than_the_window_is_unconfirmed() -> None:
     source = _Source(10)
     loop.copy(source, Watching(), Progress(None, "records"), None)
     assert max(seen) == 4
+    assert source.settled == list(range(10))
+
+
+def test_what_is_confirmed_is_settled_at_once() -> None:
+    """What is not settled when the process dies comes twice: it must not wait for the window to fill."""
+
+    class Quick(_Sink):
+        window = 1000
+
+        def is_confirmed(self, ticket: Any) -> bool:
+            return int(ticket) < 7
+
+    seen: list[int] = []
+
+    class Watched(_Source):
+        def batches(self) -> Iterator[Batch]:
+            for batch in super().batches():
+                seen.append(len(self.settled))
+                yield batch
+
+    source = Watched(10)
+    loop.copy(source, Quick(), Progress(None, "records"), None)
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7]
+    assert source.settled == list(range(10))
+
+
+def test_large_records_are_settled_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window is bounded in bytes, too: records of a megabyte are few long before they are many."""
+    monkeypatch.setattr(loop, "WINDOW_BYTES", 2)
+    seen: list[int] = []
+
+    class Watching(_Sink):
+        window = 1000
+
+        def confirm(self, ticket: Any) -> None:
+            seen.append(len(self.written) - len(source.settled))
+
+    source = _Source(10)
+    loop.copy(source, Watching(), Progress(None, "records"), None)
+    assert max(seen) == 3
     assert source.settled == list(range(10))
 
 

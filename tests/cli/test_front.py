@@ -15,6 +15,7 @@ import pytest
 import mqbridge as mq
 from mqbridge import __main__ as front_door
 from mqbridge.cli import errors, main
+from mqbridge.cli.context import URLS
 from tests.cli.running import environment, invoke
 
 
@@ -44,8 +45,10 @@ def test_no_url_is_a_clear_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MQBRIDGE_URL", raising=False)
     result = invoke(None, "topic", "list")
     assert result.exit_code == 2
-    assert "--url native:./data" in result.stderr
-    assert "kafka" not in result.stderr + invoke(None, "topic", "list", "--help").stdout
+    help_text = invoke(None, "topic", "list", "--help").stdout
+    for url in URLS:
+        assert url in result.stderr
+        assert url.partition(":")[0] + ":" in help_text
 
 
 @pytest.mark.parametrize(
@@ -73,13 +76,25 @@ def test_memory_is_never_the_next_command(monkeypatch: pytest.MonkeyPatch) -> No
         assert "--url native: " not in result.stderr
 
 
-@pytest.mark.parametrize("url", ["nosuch://host", "native:?durability=x", "kafka://localhost:9092"])
+@pytest.mark.parametrize("url", ["nosuch://host", "native:?durability=x", "amqp://", "kafka://host?nosuch=1"])
 def test_a_wrong_url_is_what_to_mend(url: str) -> None:
     """Exit code 2; the help of the command that was tried would tell nothing about it."""
     result = invoke(url, "topic", "list")
     assert result.exit_code == 2
     assert "try:   mend the URL" in result.stderr
     assert "--help" not in result.stderr
+
+
+@pytest.mark.parametrize(("url", "package"), [("kafka://h", "confluent_kafka"), ("amqps://h", "pika")])
+def test_a_missing_extra_is_what_to_install(url: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL is right then, and mending it would not help."""
+    for name in [name for name in sys.modules if name.partition(".")[0].startswith("mqbridge_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = invoke(url, "topic", "list")
+    assert result.exit_code == 2
+    extra = "kafka" if package == "confluent_kafka" else "rabbitmq"
+    assert f"try:   pip install '.[{extra}]'" in result.stderr
 
 
 @pytest.mark.parametrize("noun", ["topic", "queue", "exchange"])
@@ -169,6 +184,14 @@ def test_an_own_command_wins_over_a_foreign_one(monkeypatch: pytest.MonkeyPatch)
     """A package cannot take over `topic`."""
     monkeypatch.setattr(main, "entry_points", _points(topic=f"{__name__}:guest"))
     assert "hello" not in invoke(None, "topic", "--help").stdout
+
+
+def test_a_shell_completes_the_url_of_each_engine() -> None:
+    """`--url k` and Tab: the way in which a URL begins is no secret."""
+    words = {"_MQBRIDGE_COMPLETE": "bash_complete", "COMP_WORDS": "mqbridge --url k", "COMP_CWORD": "2"}
+    code = "import sys; from mqbridge.cli.main import run; sys.exit(run([]))"
+    found = subprocess.run([sys.executable, "-c", code], env=environment() | words, check=False, capture_output=True)
+    assert b"kafka://localhost:9092" in found.stdout
 
 
 def test_without_click_the_front_says_what_to_install(

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 import mqbridge as mq
 from mqbridge import serving
-from mqbridge.cli import doctor
+from mqbridge.cli import containers, doctor
 from tests.cli.running import done, finish, invoke, start
 
 
@@ -108,20 +109,136 @@ def test_doctor_says_what_to_do_about_an_engine_that_does_not_answer() -> None:
     assert json.loads(result.stdout)[-1]["what_to_do"]
 
 
-def test_doctor_offers_no_package_for_an_engine_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka and RabbitMQ are one note, in no hint to install something; a package of the CLI has one that works."""
+@pytest.mark.parametrize("found", [None, "0.9.9"])
+def test_doctor_asks_only_for_the_extra_that_the_url_needs(monkeypatch: pytest.MonkeyPatch, found: str | None) -> None:
+    """A package that is missing or too old fails where the URL needs it and is a note elsewhere, each with its pip."""
 
-    def missing(name: str) -> str:
-        raise PackageNotFoundError(name)
+    def installed(name: str) -> str:
+        if found is None:
+            raise PackageNotFoundError(name)
+        return found
 
-    monkeypatch.setattr(doctor, "version", missing)
-    result = invoke(None, "doctor", "kafka://localhost:9092", form="json")
-    rows = {row["check"]: row for row in json.loads(result.stdout)}
-    assert result.exit_code == 1
-    assert rows["Kafka and RabbitMQ"]["status"] == "note"
-    assert rows["click"]["what_to_do"] == "pip install '.[cli]' in mqbridge's tree"
-    for word in ("[kafka]", "[rabbitmq]", "confluent", "pika"):
-        assert word not in result.stdout
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise mq.Unreachable("nobody is there")
+
+    monkeypatch.setattr(doctor, "version", installed)
+    monkeypatch.setattr(mq, "connect", refuses)
+    for url, needed, other in (("kafka://h", "confluent-kafka", "pika"), ("amqps://h", "pika", "confluent-kafka")):
+        result = invoke(None, "doctor", url, form="json")
+        rows = {row["check"]: row for row in json.loads(result.stdout)}
+        assert result.exit_code == 1
+        assert rows[needed]["status"] == "FAILED"
+        assert rows[other]["status"] == "note"
+        assert rows["pika"]["what_to_do"] == "pip install '.[rabbitmq]' in mqbridge's tree"
+        assert rows["click"]["what_to_do"] == "pip install '.[cli]' in mqbridge's tree"
+
+
+class _Answering:
+    """A bus of which only the health is asked."""
+
+    engine = "kafka"
+
+    def __init__(self, health: Mapping[str, Any] | mq.MqbridgeError) -> None:
+        self._health = health
+        self.admin = self
+        self.capabilities = mq.Capabilities("kafka", dict.fromkeys(mq.Capability, mq.Support(mq.Level.DIRECT)))
+
+    def __enter__(self) -> _Answering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+    def health(self) -> Mapping[str, Any]:
+        if isinstance(self._health, mq.MqbridgeError):
+            raise self._health
+        return self._health
+
+
+def _doctor(monkeypatch: pytest.MonkeyPatch, health: Mapping[str, Any] | mq.MqbridgeError) -> Any:
+    monkeypatch.setattr(mq, "connect", lambda url: _Answering(health))
+    result = invoke(None, "doctor", "kafka://user:geheim@h:9092", form="json")
+    assert "geheim" not in result.output
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_doctor_tells_every_fact_and_every_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an engine says about itself is shown whatever it is; what it calls a problem has its advice, and no exit
+    code of a failure: the broker works."""
+    facts = {"engine": "kafka", "version": "4.3", "brokers": [{"id": 1, "host": "h"}], "rack": None, "problems": []}
+    code, rows = _doctor(monkeypatch, facts)
+    told = {row["check"]: row["finding"] for row in rows}
+    assert code == 0
+    assert told["engine"] == "kafka 4.3"
+    assert told["engine brokers"] == "id 1, host h"
+    assert told["engine rack"] == "unknown"
+    assert "direct" in told["capabilities"]
+    problem = {"what": "no plugin", "advice": "enable it"}
+    code, rows = _doctor(monkeypatch, {**facts, "problems": [problem]})
+    assert code == 0
+    assert [(row["status"], row["finding"], row["what_to_do"]) for row in rows if row["check"] == "problem"] == [
+        ("PROBLEM", "no plugin", "enable it")
+    ]
+
+
+@pytest.mark.parametrize("error", [mq.Denied("not you"), mq.OperationTimeout("too late")])
+def test_doctor_survives_a_broker_that_does_not_answer_for_its_health(
+    monkeypatch: pytest.MonkeyPatch, error: mq.MqbridgeError
+) -> None:
+    """Connected is one check and its health another: a refusal of the second is a sentence."""
+    code, rows = _doctor(monkeypatch, error)
+    assert code == 1
+    assert [(row["check"], row["status"]) for row in rows[-2:]] == [("engine", "ok"), ("health", "FAILED")]
+    assert rows[-1]["what_to_do"]
+
+
+def test_doctor_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a person: a check a line, what to do below it, and no control character of a broker's answer obeyed."""
+    problem = {"what": "no \x1b plugin", "advice": "enable it"}
+    monkeypatch.setattr(mq, "connect", lambda url: _Answering({"problems": [problem]}))
+    result = invoke(None, "doctor", "kafka://h")
+    assert result.exit_code == 0
+    found, advice = result.stdout.splitlines()[-2:]
+    assert found.split(None, 2) == ["PROBLEM", "problem", "no \\x1b plugin"]
+    assert advice.strip() == "-> enable it"
+    assert "1 problem to look at" in result.stderr
+
+
+def test_doctor_works_without_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No engine, no such socket, or an address that is not looked into: a note, and no failure."""
+    for host in (f"unix://{tmp_path}/none.sock", "tcp://127.0.0.1:1", "ssh://somewhere"):
+        monkeypatch.setenv("DOCKER_HOST", host)
+        found = _statuses()
+        assert found["Docker"] == "note"
+        assert "image" not in found
+
+
+def test_doctor_asks_the_docker_engine_for_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's HTTP interface, on a TCP port: the image that is there is ok, the one that is not has its pull."""
+    answers = {"/version": {"Version": "28.0"}, "/images/json": [{"RepoTags": [containers.IMAGES[0]]}, {}]}
+
+    class Docker(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = json.dumps(answers[self.path]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            """Not on stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Docker) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+        rows = json.loads(invoke(None, "doctor", form="json").stdout)
+        server.shutdown()
+        thread.join()
+    assert [row["finding"] for row in rows if row["check"] == "Docker"] == ["28.0"]
+    there, missing = [row for row in rows if row["check"] == "image"]
+    assert (there["status"], missing["status"]) == ("ok", "note")
+    assert missing["what_to_do"].startswith(f"docker pull {containers.IMAGES[1]}")
 
 
 def test_doctor_fails_on_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,27 +14,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _demo(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "mqbridge", "demo", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(temporary), "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-
-
-def _finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=50)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+from tests.demo.running import demo, finished
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +25,7 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kept(temporary: Path) -> Any:
     """The report of a run whose folder is kept."""
-    status, out, err = _finished(_demo(temporary, "--scale", "0.2", "--json", "--keep"))
+    status, out, err = finished(demo(temporary, "--scale", "0.2", "--json", "--keep"))
     assert status == 0, err + out
     return json.loads(out)
 
@@ -75,11 +54,11 @@ def test_the_story_is_true(kept: dict[str, Any]) -> None:
 
 def test_a_tampered_ledger_is_found(kept: dict[str, Any], temporary: Path) -> None:
     """A kept run checks out again; after one charge is removed the exit status is 1, and the order is named."""
-    status, out, _ = _finished(_demo(temporary, "--check", kept["folder"]))
+    status, out, _ = finished(demo(temporary, "--check", kept["folder"]))
     assert status == 0, out
     with closing(sqlite3.connect(Path(kept["folder"], "payment.db"))) as database, database:
         database.execute("DELETE FROM ledger WHERE idempotency_key = 'order-0017'")
-    status, out, _ = _finished(_demo(temporary, "--check", kept["folder"]))
+    status, out, _ = finished(demo(temporary, "--check", kept["folder"]))
     assert status == 1
     assert "missing order-0017" in out
 
@@ -90,7 +69,7 @@ def test_any_file_runs_through_queues_as_well(tmp_path: Path) -> None:
     file.write_bytes(b'{"customer":"ada","amount":"3.50"}\nhello\n\n{"amount":"free"}\n' + os.urandom(3000) + b"\nend")
     broker = tmp_path / "broker"
     arguments = ("--scale", "0.2", "--shape", "queue", "--input", str(file), f"native:{broker}")
-    status, out, err = _finished(_demo(tmp_path, *arguments))
+    status, out, err = finished(demo(tmp_path, *arguments))
     assert status == 0, err + out
     assert "line-4 (queue:demo-" in out
     assert "order-poison (queue:demo-" in out
@@ -101,7 +80,7 @@ def test_any_file_runs_through_queues_as_well(tmp_path: Path) -> None:
 
 def _started(temporary: Path) -> subprocess.Popen[str]:
     """A demo whose last worker is started."""
-    process = _demo(temporary)
+    process = demo(temporary)
     deadline_s = time.monotonic() + 30
     while not list(temporary.glob("mqbridge-demo-*/analytics.log")):
         assert time.monotonic() < deadline_s
@@ -120,7 +99,7 @@ def test_a_signal_ends_the_workers_and_removes_the_folder(tmp_path: Path, number
     """Ended in the middle: status 128 + N, no traceback, no process and no file left."""
     process = _started(tmp_path)
     process.send_signal(number)
-    status, out, err = _finished(process)
+    status, out, err = finished(process)
     assert status == 128 + number
     assert "Traceback" not in err + out
     assert list(tmp_path.iterdir()) == []
@@ -131,7 +110,7 @@ def test_workers_do_not_outlive_a_demo_that_was_killed(tmp_path: Path) -> None:
     """SIGKILL leaves the demo no moment to clean up: its workers end because their standard input does."""
     process = _started(tmp_path)
     process.kill()
-    _finished(process)
+    finished(process)
     deadline_s = time.monotonic() + 30
     while (left := _workers(tmp_path)) and time.monotonic() < deadline_s:
         time.sleep(0.1)
@@ -155,7 +134,7 @@ def test_workers_do_not_outlive_a_demo_that_was_killed(tmp_path: Path) -> None:
 )
 def test_a_wrong_call_is_refused_with_a_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
     """Status 2, what is wrong, no traceback, nothing begun."""
-    status, out, err = _finished(_demo(tmp_path, *arguments))
+    status, out, err = finished(demo(tmp_path, *arguments))
     assert status == 2
     assert said in err
     assert "Traceback" not in err

@@ -35,7 +35,9 @@ class Place:
         return self.destination if isinstance(self.destination, mq.Topic) else None
 
     def __str__(self) -> str:
-        return f"file:{self.path}" if self.path is not None else f"{self.destination} at {_masked(self.url)}"
+        if self.path is not None:
+            return f"file:{self.path}"
+        return f"{self.destination} at {_masked(self.url).partition('?')[0]}"
 
     @property
     def identity(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import mqbridge as mq
 from mqbridge.cli import records
@@ -25,6 +25,9 @@ class Sink(Protocol):
     window: int
 
     def write(self, batch: list[Record]) -> Ticket: ...
+
+    def is_confirmed(self, ticket: Ticket) -> bool:
+        """Would `confirm` return, or raise, without waiting? False where finding out is the work itself."""
 
     def confirm(self, ticket: Ticket) -> None: ...
 
@@ -50,7 +53,12 @@ class SamePartition:
 
 
 class BusSink:
-    """A topic, a queue or an exchange."""
+    """A topic, a queue or an exchange.
+
+    In a topic `by` says where a record goes: "source" is the partition it came from, modulo the target's count; "key"
+    is where a producer would put its key, which keeps the order of each key and lets later producers go on with it;
+    there a record without a key keeps to its source's partition, too. What came from no partition is spread.
+    """
 
     window = 20_000
 
@@ -60,32 +68,56 @@ class BusSink:
         destination: mq.Topic[bytes] | mq.Queue[bytes] | mq.Exchange,
         *,
         routing_key: str = "",
-        same_partition: bool = False,
+        by: Literal["source", "key"] = "key",
     ) -> None:
         self._destination = destination
         self._routing_key = routing_key
         self._is_exchange = isinstance(destination, mq.Exchange)
-        self._same = SamePartition() if same_partition else None
-        self._producer = bus.producer(partitioner=self._same or "by_key")
+        self._is_topic = isinstance(destination, mq.Topic)
+        self._by = by
+        self._bus = bus
+        self._same = SamePartition()
+        self._spreading: mq.Producer | None = None
+        self._placing: mq.Producer | None = None
 
     def write(self, batch: list[Record]) -> Ticket:
-        send, destination, same, is_exchange = self._producer.send, self._destination, self._same, self._is_exchange
+        destination, is_exchange = self._destination, self._is_exchange
         receipts: list[mq.Receipt] = []
         for record in batch:
-            if same is not None:
-                same.partition = record.partition or 0
-            receipts.append(
-                send(
-                    destination,
-                    record.value,
-                    key=record.key,
-                    headers=record.headers or None,
-                    routing_key=(record.routing_key or self._routing_key) if is_exchange else "",
-                    timestamp=record.timestamp,
-                    message_id=record.message_id,
+            try:
+                receipts.append(
+                    self._producer_for(record).send(
+                        destination,
+                        record.value,
+                        key=record.key,
+                        headers=record.headers or None,
+                        routing_key=(record.routing_key or self._routing_key) if is_exchange else "",
+                        timestamp=record.timestamp,
+                        message_id=record.message_id,
+                    )
                 )
-            )
+            except mq.MqbridgeError as error:
+                error.add_note(
+                    f"It is about the record at {record.place} in the source. What came before its batch is copied; "
+                    "the copy cannot go on until that record is gone or its group is moved past it."
+                )
+                raise
         return receipts
+
+    def _producer_for(self, record: Record) -> mq.Producer:
+        """By key and by source are two producers, for a partitioner is a producer's; the records of one key have one
+        of them."""
+        if self._is_topic and record.partition is not None and (self._by == "source" or record.key is None):
+            self._same.partition = record.partition
+            if self._placing is None:
+                self._placing = self._bus.producer(partitioner=self._same)
+            return self._placing
+        if self._spreading is None:
+            self._spreading = self._bus.producer()
+        return self._spreading
+
+    def is_confirmed(self, ticket: Ticket) -> bool:
+        return bool(ticket[-1].done) and all(receipt.done for receipt in ticket)
 
     def confirm(self, ticket: Ticket) -> None:
         errors = [error for receipt in ticket if (error := receipt.exception()) is not None]
@@ -104,7 +136,12 @@ class BusSink:
             )
 
     def close(self, *, complete: bool) -> None:
-        self._producer.close()
+        try:
+            if self._spreading is not None:
+                self._spreading.close()
+        finally:
+            if self._placing is not None:
+                self._placing.close()
 
 
 def _fcntl() -> Any:
@@ -213,6 +250,9 @@ class FileSink:
             parts.append(value)
             parts.append(b"\n")
         return parts
+
+    def is_confirmed(self, ticket: Ticket) -> bool:
+        return bool(ticket <= self._synced)
 
     def confirm(self, ticket: Ticket) -> None:
         if ticket > self._synced:
