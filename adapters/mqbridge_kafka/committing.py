@@ -1,0 +1,163 @@
+"""A member's commits: one under way at a time, what comes meanwhile goes together in the next.
+
+The rule of this room: a commit of a lease that is not current is refused here; one that the group refuses because a
+rebalance overtook it is sent again under the new generation as long as the lease is still ours, and only then is it the
+member's word that counts: refused. All on the thread that owns the client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Place
+
+from mqbridge.errors import MqbridgeError
+from mqbridge.spi import Completion, TopicPartition
+from mqbridge_kafka.errors import native_error, translate
+
+Offsets: TypeAlias = Mapping[TopicPartition, tuple[int, int]]
+Refused: TypeAlias = tuple[TopicPartition, ...]
+
+GONE: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+        KafkaError._ASSIGNMENT_LOST,
+    }
+)
+"""The group does not know this member any more."""
+OVERTAKEN: Final = frozenset(
+    {KafkaError.ILLEGAL_GENERATION, KafkaError.STALE_MEMBER_EPOCH, KafkaError.REBALANCE_IN_PROGRESS}
+)
+"""A rebalance came in between; partitions that a member keeps are committed under the next generation."""
+AGAIN_S: Final = 0.05
+INSIST_S: Final = 5.0
+
+
+class Commits:
+    """What is to be committed. `lease_of` says what is current, `native` turns a partition into the client's names."""
+
+    def __init__(
+        self,
+        what: str,
+        lease_of: Callable[[TopicPartition], int | None],
+        native: Callable[[TopicPartition], str],
+    ) -> None:
+        self._what = what
+        self._lease_of = lease_of
+        self._native = native
+        self._waiting: list[tuple[Offsets, Completion[Refused]]] = []
+        self._flight: list[tuple[Offsets, Completion[Refused]]] = []
+        self._sent: dict[tuple[str, int], int] = {}
+        self._included: set[tuple[TopicPartition, int]] = set()
+        self._again_at_s: float | None = None
+        self._since_s = 0.0
+
+    def add(self, offsets: Offsets, done: Completion[Refused]) -> None:
+        """To be committed with the next `send`."""
+        self._waiting.append((offsets, done))
+
+    def send(self, consumer: Consumer) -> None:
+        """Commit what waits, unless a commit is under way."""
+        if self._flight:
+            if self._again_at_s is None or time.monotonic() < self._again_at_s:
+                return
+            self._again_at_s = None
+        elif self._waiting:
+            self._flight, self._waiting = self._waiting, []
+            self._since_s = time.monotonic()
+        else:
+            return
+        places = self._current(self._flight)
+        if not places:
+            self._finish({})
+            return
+        self._sent = {(place.topic, place.partition): place.offset for place in places}
+        try:
+            consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            self._answered(native_error(error), ())
+
+    def send_now(self, consumer: Consumer) -> None:
+        """Commit what waits and wait for it: before a partition is given up. What is under way goes with it."""
+        self._flight, self._waiting = [*self._flight, *self._waiting], []
+        self._again_at_s = None
+        self._sent = {}
+        if not self._flight:
+            return
+        places = self._current(self._flight)
+        if not places:
+            self._finish({})
+            return
+        try:
+            answered = consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            self._since_s = 0.0  # no second try: the partition goes
+            self._answered(native_error(error), ())
+        else:
+            self._since_s = 0.0
+            self._answered(None, answered)
+
+    def on_commit(self, error: KafkaError | None, places: Sequence[Place]) -> None:
+        """The client's callback. Waited-for commits call it too, and are answered by then."""
+        if self._sent and self._sent == {(place.topic, place.partition): place.offset for place in places}:
+            self._answered(error, places)
+
+    def abort(self, error: MqbridgeError) -> None:
+        """There will be no answer: the member ends."""
+        ended, self._flight, self._waiting = [*self._flight, *self._waiting], [], []
+        for _offsets, done in ended:
+            done(None, error)
+
+    def _current(self, flight: Sequence[tuple[Offsets, Completion[Refused]]]) -> list[Place]:
+        merged: dict[TopicPartition, int] = {}
+        self._included = set()
+        for offsets, _done in flight:
+            for place, (lease, offset) in offsets.items():
+                if self._lease_of(place) == lease:
+                    self._included.add((place, lease))
+                    merged[place] = offset
+        return [Place(self._native(place), place[1], offset) for place, offset in merged.items()]
+
+    def _answered(self, error: KafkaError | None, places: Sequence[Place]) -> None:
+        self._sent = {}
+        failures: dict[tuple[str, int], KafkaError] = {}
+        for place in places:
+            if place.error is not None and place.error.code() != KafkaError._NO_OFFSET:
+                failures[place.topic, place.partition] = place.error
+        if error is not None and not failures and error.code() != KafkaError._NO_OFFSET:
+            failures = dict.fromkeys(self._names(), error)
+        overtaken = any(failure.code() in OVERTAKEN for failure in failures.values())
+        if overtaken and time.monotonic() - self._since_s < INSIST_S:
+            self._again_at_s = time.monotonic() + AGAIN_S
+            return
+        self._finish(failures)
+
+    def _names(self) -> set[tuple[str, int]]:
+        return {(self._native(place), place[1]) for offsets, _done in self._flight for place in offsets}
+
+    def _finish(self, failures: Mapping[tuple[str, int], KafkaError]) -> None:
+        flight, self._flight = self._flight, []
+        for offsets, done in flight:
+            refused: list[TopicPartition] = []
+            trouble: KafkaError | None = None
+            for place, (lease, _offset) in offsets.items():
+                failure = failures.get((self._native(place), place[1]))
+                if (place, lease) not in self._included:
+                    refused.append(place)
+                elif failure is None:
+                    continue
+                elif failure.code() in GONE or self._lease_of(place) != lease:
+                    refused.append(place)
+                elif failure.code() == KafkaError.ILLEGAL_GENERATION:
+                    refused.append(place)
+                else:
+                    trouble = failure
+            if trouble is not None:
+                done(None, translate(trouble, self._what))
+            else:
+                done(tuple(refused), None)

@@ -1,0 +1,168 @@
+"""One producer of the client, and the thread that serves it.
+
+The rule of this room: `produce` is called by whoever sends, and delivery reports are served by one thread, in batches.
+That thread sleeps while nothing is out. While something is out it looks every few milliseconds, and takes all reports
+there are at once: woken for each, it would fight the sender for the interpreter lock. Once somebody waits (`seal`) it
+stays inside `flush`, which makes the client send without the linger, until nothing is out. A `flush` with no time at
+all is not enough: the client raises its flag for the length of the call, and its broker threads may wake too late to
+see it (librdkafka, `rd_kafka_flush`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from mqbridge.spi import SenderSpec
+from mqbridge_kafka.errors import translate
+from mqbridge_kafka.settings import Settings
+from mqbridge_kafka.watching import never_destroy
+
+LOOK_S: Final = 0.004
+FLUSH_S: Final = 0.002
+"""How often, while somebody waits, what came is reported."""
+SEALED_S: Final = 2.0
+"""How long a `seal` counts at most. Lingering counts from the append, so that whatever was to wait less is due then."""
+IDLE_S: Final = 0.5
+"""With nothing out: how often logs and errors of the client are served."""
+LEAST_PROPAGATION_MS: Final = 1000
+"""For so long (or `metadata_s`) after its first use, a topic that a broker does not know is taken for a young one."""
+COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+class Room(Protocol):
+    """A channel, as its outlet sees it."""
+
+    def report(self) -> None:
+        """Report the deliveries that came since the last call."""
+
+
+def producer_config(settings: Settings, spec: SenderSpec, max_message_bytes: int) -> dict[str, Any]:
+    """The client's configuration for a sender. `idempotent=None` takes idempotence wherever acks allow it."""
+    idempotent = spec.acks == "all" and spec.idempotent is not False
+    delivery_ms = max(1, round(spec.delivery_timeout_s * 1000))
+    config: dict[str, Any] = {
+        "acks": {"all": -1, "leader": 1, "none": 0}[spec.acks],
+        "enable.idempotence": idempotent,
+        "linger.ms": min(round(spec.linger_s * 1000, 3), delivery_ms / 2),
+        "delivery.timeout.ms": delivery_ms,
+        "compression.type": spec.compression or "none",
+        "batch.size": max(1, min(spec.batch_bytes, max_message_bytes)),
+        "batch.num.messages": 1_000_000,  # bytes bound a batch, as they do for the Java client
+        "message.max.bytes": max_message_bytes,
+        "queue.buffering.max.messages": 0,  # bytes bound the buffer; 0 is no bound
+        "queue.buffering.max.kbytes": max(1, spec.max_in_flight_bytes >> 10),
+        "partitioner": "murmur2_random",
+        "topic.metadata.refresh.interval.ms": round(settings.metadata_s * 1000),
+        "topic.metadata.propagation.max.ms": max(LEAST_PROPAGATION_MS, round(settings.metadata_s * 1000)),
+        "allow.auto.create.topics": False,
+    }
+    if not idempotent:
+        config["max.in.flight.requests.per.connection"] = 1  # or a retry would pass a later batch by
+        if spec.on_unknown == "fail":
+            config["message.send.max.retries"] = 0  # without sequence numbers a retry may write twice
+    return config
+
+
+class Outlet:
+    """A producer of the client, its thread, and the channels that send through it."""
+
+    def __init__(self, config: Mapping[str, Any], on_away: Callable[[str], None]) -> None:
+        self._on_away = on_away
+        try:
+            self.producer = Producer({**config, "error_cb": self._on_error})
+        except (KafkaException, TypeError, ValueError) as error:
+            raise translate(error, "making a producer", outcome="not_applied") from error
+        self.idle = True
+        """Whether the thread must be woken after an append."""
+        self._rooms: list[Room] = []
+        self._wake = threading.Event()
+        self._sealed_s: float | None = None
+        self._closing: Callable[[], None] | None = None
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, name="mqbridge-kafka-sender", daemon=True)
+        self._thread.start()
+
+    @property
+    def ending(self) -> bool:
+        """Is it being closed? What a channel holds back itself will not be sent then."""
+        return self._closing is not None
+
+    def add(self, room: Room) -> None:
+        self._rooms.append(room)
+
+    def wake(self) -> None:
+        """Something was appended while the thread slept."""
+        self.idle = False
+        self._wake.set()
+
+    def seal(self) -> None:
+        """Send what is buffered now; until nothing is out any more, nothing lingers and reports are served at once."""
+        self._sealed_s = time.monotonic()
+        self.idle = False
+        self._wake.set()
+
+    def close(self, ended: Callable[[], None]) -> None:
+        """Give up what is not delivered yet: the client reports it, then `ended` is called, on the sender's thread."""
+        self._closing = ended
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """After a fork: nothing of the client's threads is here."""
+        self._abandoned = True
+        never_destroy(self.producer)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._on_away(error.str())
+
+    # --- the thread
+
+    def _run(self) -> None:
+        producer, wake = self.producer, self._wake
+        while self._closing is None:
+            wake.clear()
+            if not self._lingers():
+                producer.flush(FLUSH_S)
+            elif len(producer):
+                wake.wait(LOOK_S)
+                producer.poll(0)
+            else:
+                self.idle = True
+                # An append that found the thread awake came before this look, and is seen by it.
+                if not len(producer) and self._closing is None:
+                    wake.wait(IDLE_S)
+                self.idle = False
+                producer.poll(0)
+            self._report()
+        if not self._abandoned:
+            self._end(self._closing)
+
+    def _lingers(self) -> bool:
+        """May the client wait for more? Not from a `seal` on, until nothing is out."""
+        sealed_s = self._sealed_s
+        if sealed_s is None:
+            return True
+        if len(self.producer) and time.monotonic() - sealed_s < SEALED_S:
+            return False
+        self._sealed_s = None
+        if len(self.producer) and self._sealed_s is None and time.monotonic() - sealed_s < SEALED_S:
+            self._sealed_s = sealed_s  # somebody appended and sealed between the two looks
+        return self._sealed_s is None
+
+    def _report(self) -> None:
+        for room in self._rooms:
+            room.report()
+
+    def _end(self, ended: Callable[[], None]) -> None:
+        self.producer.purge()
+        while len(self.producer):
+            self.producer.flush(0.1)
+            self._report()
+        self._report()
+        self.producer.close()
+        ended()

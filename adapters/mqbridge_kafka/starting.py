@@ -1,0 +1,167 @@
+"""Where a member of a group begins: the four rules of `start`.
+
+The rule of this room: nothing is skipped unasked, and nothing begins twice. What is committed stands. Where a group has
+committed nothing for a topic, `start` is resolved for all its partitions at once and committed before anybody reads:
+before joining, if the group is empty (the broker refuses it otherwise), else by the member that is assigned some of
+them. A partition without a commit, of a topic that has commits, was added later and begins at its beginning. An offset
+that the log has lost is found by reading (`group_member`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from mqbridge.spi import Start, TopicPartition
+from mqbridge_kafka.asking import (
+    EARLIEST,
+    LATEST,
+    TRY_S,
+    at_time,
+    insist,
+    offsets_at,
+    partitions_of,
+)
+from mqbridge_kafka.errors import code_of
+
+T = TypeVar("T")
+
+HAS_MEMBERS: Final = (
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.NON_EMPTY_GROUP,
+    KafkaError.REBALANCE_IN_PROGRESS,
+)
+"""What the broker says to a commit from outside while a group has members."""
+
+
+class Starting:
+    """The start of one member; asked by the thread that owns its client.
+
+    Commits go through the member's own consumer, not through the AdminClient: a question of the latter to a coordinator
+    whose connection breaks ends the whole process (librdkafka issue 4605, in 2.16 still), and members ask when brokers
+    come and go. An answer is waited for until it comes: a member whose broker is away has nothing better to do.
+    """
+
+    def __init__(
+        self,
+        client: AdminClient,
+        group: str,
+        names: tuple[str, ...],
+        start: Start,
+        isolation: str,
+        given_up: Callable[[], bool],
+    ) -> None:
+        self._client = client
+        self._group = group
+        self._names = names
+        self._start = start
+        self._isolation = isolation
+        self._given_up = given_up
+
+    def before_joining(self, consumer: Consumer) -> None:
+        """Commit the start of topics that the group has no commit for, unless it has members. Not subscribed yet, the
+        consumer commits from outside, which the broker takes for an empty group only."""
+        committed = self._committed(consumer)
+        bare = [name for name in self._names if not any(place[0] == name for place in committed)]
+        offsets = self._resolve(bare)
+        if not offsets:
+            return
+
+        def commit() -> None:
+            try:
+                commit_now(consumer, offsets)
+            except KafkaException as error:
+                if code_of(error) not in HAS_MEMBERS:
+                    raise
+
+        self._insist(commit, f"committing where group {self._group} starts")
+
+    def of_assigned(
+        self,
+        consumer: Consumer,
+        assigned: Iterable[TopicPartition],
+        commit: Callable[[Mapping[TopicPartition, int]], None],
+    ) -> dict[TopicPartition, int]:
+        """The positions of partitions that are ours now; what had to be resolved for them is committed by then."""
+        places = tuple(assigned)
+        committed = self._committed(consumer)
+        positions = {place: committed[place] for place in places if place in committed}
+        lacking = [place for place in places if place not in committed]
+        if not lacking:
+            return positions
+        started = {name for name, _ in committed}
+        added = [place for place in lacking if place[0] in started]
+        positions |= self._offsets(dict.fromkeys(added, EARLIEST))
+        # All partitions of the topic, those of other members too: or they would take theirs for added ones.
+        resolved = self._resolve(sorted({name for name, _ in lacking if name not in started}))
+        if resolved:
+            commit(resolved)
+        positions |= {place: resolved[place] for place in lacking if place in resolved}
+        return positions
+
+    def edges(self, place: TopicPartition) -> tuple[int, int]:
+        """The first offset and the end of one partition."""
+        first = self._offsets({place: EARLIEST})
+        end = self._offsets({place: LATEST})
+        return first[place], end[place]
+
+    def _committed(self, consumer: Consumer) -> dict[TopicPartition, int]:
+        """What the group has committed of these topics, all partitions."""
+        places = [Place(name, number) for name, count in self._counts(self._names).items() for number in range(count)]
+
+        def ask() -> dict[TopicPartition, int]:
+            found: dict[TopicPartition, int] = {}
+            for place in consumer.committed(places, timeout=TRY_S):
+                if place.error is not None:
+                    raise KafkaException(place.error)
+                if place.offset >= 0:
+                    found[place.topic, place.partition] = place.offset
+            return found
+
+        return self._insist(ask, f"asking what group {self._group} has committed")
+
+    def _counts(self, names: Iterable[str]) -> dict[str, int]:
+        wanted = list(names)
+        return self._insist(lambda: partitions_of(self._client, wanted), f"looking at {', '.join(wanted)}")
+
+    def _offsets(self, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
+        def ask() -> dict[TopicPartition, int]:
+            return offsets_at(self._client, specs, self._isolation)
+
+        return self._insist(ask, f"asking for offsets for group {self._group}")
+
+    def _insist(self, ask: Callable[[], T], what: str) -> T:
+        return insist(ask, what, self._given_up, math.inf)
+
+    def _resolve(self, names: Iterable[str]) -> dict[TopicPartition, int]:
+        """`start` as offsets, for all partitions of these topics."""
+        wanted = list(names)
+        if not wanted:
+            return {}
+        places = [(name, number) for name, count in self._counts(wanted).items() for number in range(count)]
+        start = self._start
+        if start.kind == "at":
+            unnamed = {place: EARLIEST for place in places if place[1] not in start.offsets}
+            return {place: start.offsets[place[1]] for place in places if place not in unnamed} | self._offsets(unnamed)
+        if start.kind == "since":
+            found = self._offsets(dict.fromkeys(places, at_time(start.timestamp_ms or 0)))
+            after = [place for place, offset in found.items() if offset < 0]
+            return found | self._offsets(dict.fromkeys(after, LATEST))
+        edge = EARLIEST if start.kind == "earliest" else LATEST
+        return self._offsets(dict.fromkeys(places, edge))
+
+
+
+
+def commit_now(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit and wait for it."""
+    places = [Place(name, number, offset) for (name, number), offset in offsets.items()]
+    for place in consumer.commit(offsets=places, asynchronous=False):
+        if place.error is not None:
+            raise KafkaException(place.error)

@@ -1,0 +1,245 @@
+"""Looking at dead letters, and moving them. The rules: a look takes nothing and counts nothing; a move writes there,
+confirmed, before it takes away here.
+
+AMQP has no look. So messages are taken with basic.get, held, and given back with basic.nack, which a quorum queue of 4.3
+does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
+redelivered. A token is made of the message's id, or of its content where it has none: copies of one message share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pika import spec as amqp_spec
+
+from mqbridge.errors import MqbridgeError, NotFound
+from mqbridge.semantics import reserved
+from mqbridge.spi import Completion, StoredMessage
+from mqbridge.topology import Queue
+from mqbridge_rabbitmq import errors, naming, records
+
+if TYPE_CHECKING:
+    from mqbridge_rabbitmq.engine import RabbitConnection
+
+IN_FLIGHT = 100
+"""Copies on their way at a time."""
+MOVE_S = 3600.0
+
+
+def token_of(properties: Any, body: bytes) -> int:
+    """63 bits that name the message in its queue."""
+    identity = records.message_id_of(properties)
+    digest = hashlib.blake2b(digest_size=8)
+    if identity is not None:
+        digest.update(b"id" + identity.encode())
+    else:
+        digest.update(body)
+        for name, value in records.pairs_of(properties) or ():
+            if name not in reserved.DEATH:
+                digest.update(b"\0" + name.encode() + b"\0" + value)
+    return int.from_bytes(digest.digest()) >> 1
+
+
+class _Taking:
+    """basic.get, one after the other, of at most as many as were ready at the beginning: what arrives meanwhile, maybe
+    because of us, is not waited for."""
+
+    def __init__(self, channel: Any, name: str, most: int, taken: Callable[[Any, Any, bytes], bool]) -> None:
+        self._channel = channel
+        self._name = name
+        self._left = most
+        self._taken = taken
+        self._ended: Callable[[], None] | None = None
+
+    def run(self, ended: Callable[[], None]) -> None:
+        self._ended = ended
+        self._channel.add_callback(lambda _frame: self._end(), [amqp_spec.Basic.GetEmpty], one_shot=False)
+        self._channel.queue_declare(self._name, passive=True, callback=self._counted)
+
+    def _counted(self, frame: Any) -> None:
+        self._left = min(self._left, frame.method.message_count)
+        self.go_on()
+
+    def go_on(self) -> None:
+        if self._left <= 0:
+            self._end()
+            return
+        self._left -= 1
+        self._channel.basic_get(self._name, self._got)
+
+    def _got(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        if self._taken(method, properties, body):
+            self.go_on()
+
+    def stop(self) -> None:
+        self._left = 0
+
+    def _end(self) -> None:
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
+
+
+def browse(
+    connection: RabbitConnection, queue: Queue[Any], max_messages: int, done: Completion[Sequence[StoredMessage]]
+) -> None:
+    """See `Admin.browse`."""
+
+    def steps(channel: Any, finish: Callable[[Any], None]) -> None:
+        found: list[StoredMessage] = []
+        last: list[int] = []
+
+        def taken(method: Any, properties: Any, body: bytes) -> bool:
+            last[:] = [method.delivery_tag]
+            found.append(
+                StoredMessage(
+                    token=token_of(properties, body),
+                    value=records.value_of(properties, body),
+                    key=records.key_of(properties),
+                    headers=_with_id(properties, method),
+                    timestamp_ms=records.timestamp_ms_of(properties),
+                )
+            )
+            return True
+
+        def ended() -> None:
+            if last:
+                channel.basic_nack(last[0], multiple=True, requeue=True)
+            # The answer tells that they are back.
+            channel.basic_qos(prefetch_count=1, callback=lambda _frame: finish(found))
+
+        _Taking(channel, naming.queue_name(queue), max_messages, taken).run(ended)
+
+    connection.asking.rpc(f"browsing {queue}", steps, done, outcome="not_applied")
+
+
+def _with_id(properties: Any, method: Any) -> tuple[tuple[str, bytes], ...]:
+    """The headers, with the message id among them, where the portable layer looks for it."""
+    pairs = records.pairs_of(properties, method.exchange, method.routing_key) or ()
+    identity = records.message_id_of(properties)
+    if identity is None or any(name == reserved.MESSAGE_ID for name, _ in pairs):
+        return pairs
+    return (*pairs, (reserved.MESSAGE_ID, identity.encode()))
+
+
+def move(
+    connection: RabbitConnection,
+    queue: Queue[Any],
+    tokens: Sequence[int] | None,
+    to: Queue[Any] | None,
+    max_messages: int,
+    done: Completion[int],
+) -> None:
+    """See `Admin.move`."""
+    connection.asking.rpc(
+        f"moving messages of {queue}",
+        lambda channel, finish: _Move(connection, channel, queue, tokens, to, max_messages, finish).begin(),
+        done,
+        timeout_s=MOVE_S,
+    )
+
+
+class _Move:
+    """One move, on a channel of its own."""
+
+    def __init__(
+        self,
+        connection: RabbitConnection,
+        channel: Any,
+        queue: Queue[Any],
+        tokens: Sequence[int] | None,
+        to: Queue[Any] | None,
+        max_messages: int,
+        finish: Callable[[Any], None],
+    ) -> None:
+        self._courier = connection.courier
+        self._channel = channel
+        self._queue = queue
+        self._wanted = None if tokens is None else set(tokens)
+        self._to = to
+        self._most = max_messages
+        self._finish = finish
+        self._under_way = 0
+        self._moved = 0
+        self._chosen = 0
+        self._held: list[int] = []
+        self._failure: MqbridgeError | None = None
+        self._paused = False
+        self._all_taken = False
+        # Those that were not chosen are looked at too, and held until the end.
+        self._taking = _Taking(
+            channel, naming.queue_name(queue), max_messages if tokens is None else 1 << 60, self._taken
+        )
+
+    def begin(self) -> None:
+        if self._most <= 0:
+            self._finish(0)
+            return
+        self._taking.run(self._ended)
+
+    def _taken(self, method: Any, properties: Any, body: bytes) -> bool:
+        tag = method.delivery_tag
+        target = self._target(properties)
+        if target is None or (self._wanted is not None and token_of(properties, body) not in self._wanted):
+            self._held.append(tag)
+            return True
+        self._chosen += 1
+        if self._chosen >= self._most:
+            self._taking.stop()
+        self._under_way += 1
+        self._courier.carry(target, records.copied(properties, {}), body, lambda error: self._copied(tag, error))
+        self._paused = self._under_way >= IN_FLIGHT
+        return not self._paused
+
+    def _target(self, properties: Any) -> str | None:
+        """The queue it goes to; None for one that did not die in a queue."""
+        if self._to is not None:
+            return naming.queue_name(self._to)
+        origin = next(
+            (value.decode() for name, value in records.pairs_of(properties) or () if name == reserved.DEATH_QUEUE), ""
+        )
+        return origin.removeprefix("queue:") if origin and not origin.startswith("topic:") else None
+
+    def _copied(self, tag: int, error: MqbridgeError | None) -> None:
+        self._under_way -= 1
+        if not self._channel.is_open:
+            return  # the operation has ended with it
+        if error is None:
+            self._moved += 1
+            self._channel.basic_ack(tag)
+        else:
+            self._held.append(tag)
+            self._failure = self._failure or error
+            self._taking.stop()
+        if self._paused and self._under_way < IN_FLIGHT:
+            self._paused = False
+            self._taking.go_on()
+        self._end_if_done()
+
+    def _ended(self) -> None:
+        self._all_taken = True
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if not self._all_taken or self._under_way:
+            return
+        for tag in self._held:
+            self._channel.basic_nack(tag, requeue=True)
+        self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._finish(self._result()))
+
+    def _result(self) -> Any:
+        if self._failure is None:
+            return self._moved
+        return errors.caused(
+            NotFound(
+                f"moving messages of {self._queue} ended after {self._moved}: {self._failure} The rest stays where it is.",
+                engine=errors.ENGINE,
+                outcome="applied" if self._moved else "not_applied",
+                moved=self._moved,
+            )
+            if isinstance(self._failure, NotFound)
+            else self._failure,
+            self._failure.__cause__,
+        )
