@@ -150,7 +150,7 @@ class Kafka:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.base = {"bootstrap.servers": url.partition("//")[2].partition("?")[0].rstrip("/")}
+        self.base: dict[str, Any] = {"bootstrap.servers": url.partition("//")[2].partition("?")[0].rstrip("/")}
 
     def cases(self, scale: float) -> list[Case]:
         count = max(1000, int(200_000 * scale))
@@ -241,7 +241,7 @@ class Kafka:
         while got < want:
             for message in consumer.consume(500, 0.1):
                 message.key()
-                got += len(message.value()) > 0 and message.offset() is not None
+                got += message.value() is not None and message.offset() is not None
         consumer.commit(asynchronous=False)
         taken = watch.stop(want)
         consumer.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import islice
@@ -316,8 +316,9 @@ class BaseConsumer(Generic[T]):
     def _forget_late(self) -> None:
         """What came too late before `close`, and nobody asked commit() about: those messages are delivered again, which
         at least once means, so it is no failure of closing. It is logged."""
-        while self._late:
-            log.warning("%s", self._late.popleft())
+        late = [self._late.popleft() for _ in range(len(self._late))]
+        for text, times in Counter(str(error) for error in late).items():
+            log.warning("%s%s", text, f" ({times} times)" if times > 1 else "")
 
     def _finish(self) -> None:
         """The common end of `close`."""

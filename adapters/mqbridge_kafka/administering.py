@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import confluent_kafka
 from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from mqbridge.errors import ConnectionLost, InvalidSpec, NotFound, OperationTimeout, Rejected
 from mqbridge.spi import (
@@ -46,7 +46,7 @@ from mqbridge_kafka.asking import (
     partitions_of,
 )
 from mqbridge_kafka.errors import ENGINE, code_of, translate
-from mqbridge_kafka.naming import is_portable_topic, named, topic_of
+from mqbridge_kafka.naming import REGISTRY, is_portable_topic, named, topic_of
 from mqbridge_kafka.queue_administering import QueueAdmin
 from mqbridge_kafka.starting import HAS_MEMBERS
 
@@ -99,7 +99,7 @@ class KafkaAdmin:
 
         def shown() -> bool:
             found = self._describe(topic_of(topic))
-            return found is not None and all(place.leader is not None for place in found.partitions)
+            return found is not None and _has_leaders(found)
 
         self._await(shown, f"creating {named(topic)}: no broker shows it with all its leaders")
 
@@ -114,14 +114,13 @@ class KafkaAdmin:
             pause.wait(LOOK_S)
 
     def _describe(self, name: str) -> Any | None:
-        """The client's description of a topic, or None if it is not there."""
-        topics = confluent_kafka.TopicCollection([name])
-        try:
-            return answer(self._client.describe_topics(topics, request_timeout=TRY_S)[name])
-        except KafkaException as error:
-            if isinstance(translate(error, "looking"), NotFound):
-                return None
-            raise
+        """What the brokers say about a topic, or None if it is not there."""
+        found = self._client.list_topics(name, timeout=TRY_S).topics[name]
+        if found.error is None:
+            return found
+        if isinstance(translate(found.error, "looking"), NotFound):
+            return None
+        raise KafkaException(found.error)
 
     def _read_topic(self, topic: Topic[Any]) -> Topic[Any]:
         """How the topic stands there."""
@@ -194,9 +193,10 @@ class KafkaAdmin:
         aside(f"describing {named(topic)}", done, steps)
 
     def _offsets(
-        self, specs: Mapping[TopicPartition, OffsetSpec], isolation: str = "read_uncommitted"
+        self, specs: Mapping[TopicPartition, int], isolation: str = "read_uncommitted"
     ) -> dict[TopicPartition, int]:
-        return insist(lambda: offsets_at(self._client, specs, isolation), "asking for offsets", lambda: False, SHOWN_S)
+        watch = self._connection.watch
+        return insist(lambda: offsets_at(watch, specs, isolation), "asking for offsets", lambda: False, SHOWN_S)
 
     def add_partitions(self, topic: Topic[Any], partitions: int, done: Completion[None]) -> None:
         def steps() -> None:
@@ -206,11 +206,7 @@ class KafkaAdmin:
 
             def shown() -> bool:
                 found = self._describe(name)
-                return (
-                    found is not None
-                    and len(found.partitions) >= partitions
-                    and all(place.leader is not None for place in found.partitions)
-                )
+                return found is not None and len(found.partitions) >= partitions and _has_leaders(found)
 
             self._await(shown, f"adding partitions to {named(topic)}: no broker shows them")
 
@@ -349,16 +345,16 @@ class KafkaAdmin:
 
     def health(self, done: Completion[Mapping[str, Any]]) -> None:
         def steps() -> Mapping[str, Any]:
-            cluster = answer(self._client.describe_cluster(request_timeout=TRY_S))
+            cluster = self._client.list_topics(REGISTRY, timeout=TRY_S)
             configs = self._connection.watch.broker_configs
             return {
                 "engine": ENGINE,
                 "version": f"confluent-kafka {confluent_kafka.__version__}, librdkafka "
                 f"{confluent_kafka.libversion()[0]}",
                 "cluster": cluster.cluster_id,
-                "brokers": [f"{node.id} {node.host}:{node.port}" for node in cluster.nodes],
+                "brokers": [f"{node.id} {node.host}:{node.port}" for node in cluster.brokers.values()],
                 "max_message_bytes": self._connection.limits.max_message_bytes,
-                "problems": problems(configs, len(cluster.nodes)),
+                "problems": problems(configs, len(cluster.brokers)),
             }
 
         aside("asking for health", done, steps)
@@ -459,6 +455,10 @@ def problems(configs: Mapping[str, str], brokers: int) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def _has_leaders(found: Any) -> bool:
+    return bool(found.partitions) and all(place.leader >= 0 for place in found.partitions.values())
 
 
 def _state(group: Any) -> str:

@@ -34,7 +34,7 @@ def aside(what: str, done: Completion[T], fn: Callable[[], T | None]) -> None:
             )
             late.__cause__ = error
             done(None, error if isinstance(error, MqbridgeError) else late)
-        except (MqbridgeError, KafkaException) as error:
+        except (MqbridgeError, KafkaException, RuntimeError) as error:  # the last is a client's, about its state
             done(None, translate(error, what))
         else:
             done(result, None)

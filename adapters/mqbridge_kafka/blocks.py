@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class TopicBlock(Block):
     """Records of one partition in order; offsets rise and may have gaps (markers, compaction, aborted records)."""
 
-    __slots__ = ("count", "destination", "lease", "messages", "next_offset", "partition")
+    __slots__ = ("_keys", "_offsets", "count", "destination", "lease", "messages", "next_offset", "partition")
 
     def __init__(self, destination: Destination, partition: int, lease: int, messages: Sequence[Message]) -> None:
         self.destination = destination
@@ -29,9 +29,15 @@ class TopicBlock(Block):
         self.messages = messages
         self.count = len(messages)
         self.next_offset = (messages[-1].offset() or 0) + 1
+        # Columns, made in one go by the first that asks: as calls of the client, one by one, they cost thrice as much.
+        self._keys: list[bytes | None] | None = None
+        self._offsets: list[Any] | None = None
 
     def key(self, index: int) -> bytes | None:
-        return self.messages[index].key()
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = list(map(Message.key, self.messages))
+        return keys[index]
 
     def raw(self, index: int) -> bytes | None:
         return self.messages[index].value()
@@ -46,7 +52,10 @@ class TopicBlock(Block):
         return message_id_of(self.messages[index].headers())  # type: ignore[arg-type]
 
     def offset(self, index: int) -> int:
-        return self.messages[index].offset() or 0
+        offsets = self._offsets
+        if offsets is None:
+            offsets = self._offsets = list(map(Message.offset, self.messages))
+        return offsets[index]  # type: ignore[no-any-return]
 
     def deliveries(self, lo: int, hi: int, page: Page) -> list[Delivery[Any]]:
         messages = self.messages if hi - lo == self.count else self.messages[lo:hi]

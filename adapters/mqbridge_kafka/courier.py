@@ -97,7 +97,7 @@ class Courier:
                     letter.value,
                     letter.key,
                     on_delivery=partial(parcel.on_delivery, place),
-                    timestamp=letter.timestamp_ms,
+                    timestamp=max(0, letter.timestamp_ms),
                     headers=letter.headers,
                 )
             except BufferError:

@@ -130,6 +130,8 @@ RULES: Final[dict[int, Rule]] = {
     _K.NOT_CONTROLLER: Rule(ConnectionLost, _NOT, _LATER),
     _K.LEADER_NOT_AVAILABLE: Rule(ConnectionLost, _NOT, _LATER),
     _K.NOT_LEADER_FOR_PARTITION: Rule(ConnectionLost, _NOT, _LATER),
+    _K.FENCED_LEADER_EPOCH: Rule(ConnectionLost, _NOT, "The client's picture of the cluster is old. " + _LATER),
+    _K.UNKNOWN_LEADER_EPOCH: Rule(ConnectionLost, _NOT, "The broker's picture of the cluster is old. " + _LATER),
     _K.REBALANCE_IN_PROGRESS: Rule(ConnectionLost, _NOT, "The group is being rebalanced. " + _LATER),
     _K.UNSTABLE_OFFSET_COMMIT: Rule(ConnectionLost, _NOT, "A transaction of the group is open. " + _LATER),
     _K.THROTTLING_QUOTA_EXCEEDED: Rule(Rejected, _NOT, "A quota of the cluster is used up. " + _LATER, True),

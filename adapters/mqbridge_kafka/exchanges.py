@@ -23,7 +23,7 @@ from mqbridge_kafka.catalogue import Catalogue, Route
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.outlet import Outlet
-from mqbridge_kafka.queue_records import check_timestamp, headers_for_queue, now_ms, report_confirmed, too_large
+from mqbridge_kafka.queue_records import headers_for_queue, now_ms, record_timestamp, report_confirmed, too_large
 
 _NAMED: Final = 20
 """So many queues are named in an error."""
@@ -106,7 +106,6 @@ class ExchangeChannel:
         message_id: str | None,
         extras: spi.Extras | None,
     ) -> int:
-        check_timestamp(timestamp_ms, self._exchange)
         routing_key = "" if extras is None else extras.routing_key
         native = headers_for_queue(headers, timestamp_ms, message_id, extras, now_ms())
         with self._turn:
@@ -118,7 +117,7 @@ class ExchangeChannel:
                 return self._refused(self._nowhere(routes is None, routing_key))
             fan_out = FanOut(self._exchange, self._next, len(routes))
             for place, route in enumerate(routes):
-                letter = Letter(route.topic, value, key, native, timestamp_ms or 0)
+                letter = Letter(route.topic, value, key, native, record_timestamp(timestamp_ms))
                 if self._produce(fan_out, route, letter):
                     continue
                 if place == 0:

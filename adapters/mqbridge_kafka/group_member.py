@@ -93,9 +93,7 @@ class GroupMember:
         self._events: deque[Event] = deque()
         self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._holdings = Holdings(connection.settings.buffer_bytes >> 2)
-        self._starting = Starting(
-            connection.watch.client, spec.group, tuple(topics), spec.start, spec.isolation, lambda: self._closing
-        )
+        self._starting = Starting(spec.group, tuple(topics), spec.start, lambda: self._closing)
         self._last_take_s = time.monotonic()
         self._active_s = self._last_take_s
         self._full_since_s: float | None = None
@@ -244,7 +242,8 @@ class GroupMember:
             messages = [message for message in messages if not message.error()]
             if not messages:
                 return
-        names, numbers = list(map(Message.topic, messages)), list(map(Message.partition, messages))
+        numbers = list(map(Message.partition, messages))
+        names = [messages[0].topic()] * len(messages) if len(self._topics) == 1 else list(map(Message.topic, messages))
         if numbers.count(numbers[0]) == len(numbers) and names.count(names[0]) == len(names):
             self._put(names[0], numbers[0], messages)
             return
@@ -384,7 +383,7 @@ class GroupMember:
     def _look_for(self, name: str | None) -> None:
         """A broker does not know the topic. A young one it may not know yet; one that is gone ends the consumer."""
         try:
-            partitions_of(self._connection.watch.client, [name] if name in self._topics else list(self._topics))
+            partitions_of(self._client.consumer, [name] if name in self._topics else list(self._topics))
         except KafkaException as error:
             made = translate(error, f"consuming {name or ', '.join(self._topics)}", outcome="not_applied")
             if isinstance(made, NotFound):
@@ -398,7 +397,7 @@ class GroupMember:
         if held is None or held.moving:
             return
         wanted, lease = held.position, held.lease
-        first, end = self._starting.edges((self._client.physical(place), place[1]))
+        first, end = self._starting.edges(self._client.consumer, (self._client.physical(place), place[1]))
         if self._spec.on_gap == "fail":
             self._holdings.stop(place)
             self._say(Gap(_offset_lost(self._spec.group, place, wanted, first, end)))

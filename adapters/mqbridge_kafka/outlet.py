@@ -1,11 +1,12 @@
 """One producer of the client, and the thread that serves it.
 
-The rule of this room: `produce` is called by whoever sends, and delivery reports are served by one thread, in batches.
-That thread sleeps while nothing is out. While something is out it looks every few milliseconds, and takes all reports
-there are at once: woken for each, it would fight the sender for the interpreter lock. Once somebody waits (`seal`) it
-stays inside `flush`, which makes the client send without the linger, until nothing is out. A `flush` with no time at
-all is not enough: the client raises its flag for the length of the call, and its broker threads may wake too late to
-see it (librdkafka, `rd_kafka_flush`).
+The rule of this room: `produce` is called by whoever sends; delivery reports are served by one thread at a time, all
+that are there at once. A busy sender serves them itself, every few hundred messages (`serve`): the client takes the
+interpreter lock anew for each report, so another thread beside a busy sender waits for it each time. The outlet's own
+thread serves the rest. It sleeps while nothing is out and looks every few milliseconds while something is. Once
+somebody waits (`seal`) it stays inside `flush`, which makes the client send without the linger, until what was out is
+reported. A `flush` with no time at all is not enough: the client raises its flag for the length of the call, and its
+broker threads may wake too late to see it (librdkafka, `rd_kafka_flush`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ FLUSH_S: Final = 0.002
 """How often, while somebody waits, what came is reported."""
 SEALED_S: Final = 2.0
 """How long a `seal` counts at most. Lingering counts from the append, so that whatever was to wait less is due then."""
+SERVE_EVERY: Final = 256
+"""How many messages a sender sends between two looks at what has come."""
 IDLE_S: Final = 0.5
 """With nothing out: how often logs and errors of the client are served."""
 LEAST_PROPAGATION_MS: Final = 1000
@@ -37,8 +40,8 @@ COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 class Room(Protocol):
     """A channel, as its outlet sees it."""
 
-    def report(self) -> None:
-        """Report the deliveries that came since the last call."""
+    def report(self) -> int | None:
+        """Report the deliveries that came since the last call; how many they were, if that is known."""
 
 
 def producer_config(settings: Settings, spec: SenderSpec, max_message_bytes: int) -> dict[str, Any]:
@@ -82,8 +85,12 @@ class Outlet:
         self._rooms: list[Room] = []
         self._wake = threading.Event()
         self._sealed_s: float | None = None
+        self._due = 0
+        self._sealing = threading.Lock()
         self._closing: Callable[[], None] | None = None
         self._abandoned = False
+        self._serving = threading.Lock()
+        self._served = 0
         self._thread = threading.Thread(target=self._run, name="mqbridge-kafka-sender", daemon=True)
         self._thread.start()
 
@@ -101,10 +108,22 @@ class Outlet:
         self._wake.set()
 
     def seal(self) -> None:
-        """Send what is buffered now; until nothing is out any more, nothing lingers and reports are served at once."""
-        self._sealed_s = time.monotonic()
+        """Send what is buffered now; until as much is reported, nothing lingers and reports are served at once."""
+        with self._sealing:
+            self._due = len(self.producer)
+            self._sealed_s = time.monotonic()
         self.idle = False
         self._wake.set()
+
+    def serve(self) -> None:
+        """Report what has come, in the caller's thread, unless another one does; never waits."""
+        if self._serving.acquire(blocking=False):
+            try:
+                self._served += 1
+                self.producer.poll(0)
+                self._report()
+            finally:
+                self._serving.release()
 
     def close(self, ended: Callable[[], None]) -> None:
         """Give up what is not delivered yet: the client reports it, then `ended` is called, on the sender's thread."""
@@ -127,36 +146,38 @@ class Outlet:
         while self._closing is None:
             wake.clear()
             if not self._lingers():
-                producer.flush(FLUSH_S)
+                with self._serving:
+                    producer.flush(FLUSH_S)
+                    self._report()
             elif len(producer):
+                served = self._served
                 wake.wait(LOOK_S)
-                producer.poll(0)
+                if self._served == served:  # else the senders do it
+                    self.serve()
             else:
                 self.idle = True
                 # An append that found the thread awake came before this look, and is seen by it.
                 if not len(producer) and self._closing is None:
                     wake.wait(IDLE_S)
                 self.idle = False
-                producer.poll(0)
-            self._report()
+                self.serve()
         if not self._abandoned:
-            self._end(self._closing)
+            with self._serving:
+                self._end(self._closing)
 
     def _lingers(self) -> bool:
-        """May the client wait for more? Not from a `seal` on, until nothing is out."""
-        sealed_s = self._sealed_s
-        if sealed_s is None:
+        """May the client wait for more? Not from a `seal` on, until all that was out then is reported."""
+        if self._sealed_s is None:
             return True
-        if len(self.producer) and time.monotonic() - sealed_s < SEALED_S:
-            return False
-        self._sealed_s = None
-        if len(self.producer) and self._sealed_s is None and time.monotonic() - sealed_s < SEALED_S:
-            self._sealed_s = sealed_s  # somebody appended and sealed between the two looks
-        return self._sealed_s is None
+        with self._sealing:
+            if self._due > 0 and len(self.producer) and time.monotonic() - self._sealed_s < SEALED_S:
+                return False
+            self._sealed_s = None
+        return True
 
     def _report(self) -> None:
         for room in self._rooms:
-            room.report()
+            self._due -= room.report() or 0
 
     def _end(self, ended: Callable[[], None]) -> None:
         self.producer.purge()

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Message
 
-from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound, OperationTimeout
+from mqbridge.errors import ConnectionLost, LeaseLost, MqbridgeError, NotFound, OperationTimeout
 from mqbridge.spi import Completion, SettleFailed
-from mqbridge_kafka.errors import ENGINE, code_of, translate
+from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.settings import log
 from mqbridge_kafka.share_client import ShareClient, arrived
 from mqbridge_kafka.share_orders import GIVE_BACK_S, Held, Order, Settlement
@@ -292,26 +292,44 @@ class Puller:
         return refused | set(unsure)
 
     def _tell(self, orders: Sequence[Order], refused: set[int], failed: dict[int, MqbridgeError]) -> None:
-        """Complete the settlements whose last order this was, and report what failed."""
+        """Complete the settlements whose last order this was."""
         ended: dict[int, Settlement] = {}
         with self._queue.lock:
             for order in orders:
-                settlement = order.settlement
+                token, settlement = order.held.token, order.settlement
                 if settlement is None:
+                    if token in failed:
+                        log.warning("%s", failed[token])
                     continue
                 settlement.open -= 1
-                if order.held.token in refused and order.held.token not in failed:
-                    settlement.refused.append(order.held.token)
+                if token in failed:
+                    settlement.failed[token] = failed[token]
+                elif token in refused:
+                    settlement.refused.append(token)
                 if not settlement.open:
                     ended[id(settlement)] = settlement
-        wanted = {order.held.token for order in orders if order.settlement is not None}
-        for token, error in failed.items():
-            if token in wanted:
-                self._queue.say(SettleFailed((token,), error))
-            else:
-                log.warning("%s", error)
         for settlement in ended.values():
-            settlement.done(tuple(settlement.refused), None)
+            self._complete(settlement)
+
+    def _complete(self, settlement: Settlement) -> None:
+        """What failed fails the call, as unknown, for the rest of it was applied: nobody must submit it again."""
+        refused, queue = tuple(settlement.refused), self._queue.spec.queue
+        if not settlement.failed:
+            settlement.done(refused, None)
+            return
+        first = next(iter(settlement.failed.values()))
+        error = type(first)(
+            f"{len(settlement.failed)} messages of {queue} could not be settled, and will be delivered again: {first}",
+            outcome="unknown",
+            retryable=False,
+            engine=ENGINE,
+            tokens=tuple(settlement.failed),
+        )
+        error.__cause__ = first
+        if refused:
+            late = LeaseLost(f"{len(refused)} deliveries of {queue} were settled too late", engine=ENGINE)
+            self._queue.say(SettleFailed(refused, late))
+        settlement.done(None, error)
 
     def _give_up(self) -> None:
         """Ended in the middle of a batch: nobody may wait for what this member was told."""
@@ -339,9 +357,6 @@ class Puller:
         if at_once:
             queue.left(self)
         if client is not None:
-            try:
-                client.close()
-            except KafkaException as error:
-                log.info("leaving share group %s: %s (%s)", queue.group, error, code_of(error))
+            client.close()
         if not at_once:
             queue.left(self)

@@ -229,12 +229,12 @@ class QueueAdmin:
             partitions = range(self._partitions(topic) or 0)
             what = f"purging {queue}"
             ends = insist(
-                lambda: offsets_at(self._client, {(topic, p): LATEST for p in partitions}),
+                lambda: offsets_at(self._connection.watch, {(topic, p): LATEST for p in partitions}),
                 what,
                 lambda: False,
             )
             starts = insist(
-                lambda: offsets_at(self._client, {(topic, p): EARLIEST for p in partitions}),
+                lambda: offsets_at(self._connection.watch, {(topic, p): EARLIEST for p in partitions}),
                 what,
                 lambda: False,
             )

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from mqbridge import spi
-from mqbridge.errors import InvalidSpec, NotFound, Rejected
+from mqbridge.errors import NotFound, Rejected
 from mqbridge.messages import RawHeaders
 from mqbridge.semantics import reserved
 from mqbridge.topology import Destination
@@ -35,18 +35,14 @@ def headers_for_queue(
             extra.append((reserved.EXPIRES_MS, b"%d" % extras.expires_in_ms))
     if timestamp_ms is not None:
         extra.append((reserved.ENQUEUED_MS, b"%d" % wall_ms))
+        if timestamp_ms <= 0:  # Kafka takes none before 1970, and its client takes that very moment for the present
+            extra.append((reserved.TIMESTAMP_MS, b"%d" % timestamp_ms))
     return encode_headers(headers, message_id, extra) or []
 
 
-def check_timestamp(timestamp_ms: int | None, destination: Destination) -> None:
-    """Refuse what the client would take for the present."""
-    if timestamp_ms is not None and timestamp_ms <= 0:
-        raise InvalidSpec(
-            f"a timestamp for {destination} must lie after 1970-01-01T00:00:00Z: Kafka takes no earlier one, and its "
-            "client takes that very moment for the present. Nothing was sent.",
-            field="timestamp",
-            engine=ENGINE,
-        )
+def record_timestamp(timestamp_ms: int | None) -> int:
+    """What the client is given: 0 is the present."""
+    return max(0, timestamp_ms or 0)
 
 
 def report_confirmed(sequences: Sequence[int], reports: spi.Reports) -> None:

@@ -25,10 +25,10 @@ from mqbridge_kafka.errors import translate
 from mqbridge_kafka.exchanges import ExchangeChannel
 from mqbridge_kafka.outlet import Outlet, producer_config
 from mqbridge_kafka.queue_records import (
-    check_timestamp,
     headers_for_queue,
     not_there,
     now_ms,
+    record_timestamp,
     report_confirmed,
     too_large,
 )
@@ -124,7 +124,6 @@ class QueueChannel:
         message_id: str | None,
         extras: spi.Extras | None,
     ) -> int:
-        check_timestamp(timestamp_ms, self._queue)
         native = headers_for_queue(headers, timestamp_ms, message_id, extras, now_ms())
         with self._turn:
             sequence = self._next
@@ -136,7 +135,7 @@ class QueueChannel:
                     value,
                     key,
                     on_delivery=partial(self._on_delivery, sequence),
-                    timestamp=timestamp_ms or 0,
+                    timestamp=record_timestamp(timestamp_ms),
                     headers=native,
                 )
             except BufferError:

@@ -63,8 +63,8 @@ class Redrive:
 
         def ask() -> bool:
             places = [(self._topic, p) for p in range(partitions_of(client, [self._topic])[self._topic])]
-            starts = offsets_at(client, dict.fromkeys(places, EARLIEST))
-            return starts == offsets_at(client, dict.fromkeys(places, LATEST))
+            starts = offsets_at(self._connection.watch, dict.fromkeys(places, EARLIEST))
+            return starts == offsets_at(self._connection.watch, dict.fromkeys(places, LATEST))
 
         return insist(ask, self._what, lambda: False)
 

@@ -106,7 +106,7 @@ class Registry:
                     if isinstance(translate(error, what), NotFound):
                         return None
                     raise
-            return offsets_at(client, {_PLACE: LATEST})[_PLACE]
+            return offsets_at(self._connection.watch, {_PLACE: LATEST})[_PLACE]
 
         return insist(ask, what, lambda: self._closed, FRESH_S)
 

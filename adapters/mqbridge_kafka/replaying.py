@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import OffsetSpec
 
 from mqbridge.errors import InvalidSpec, MqbridgeError, OffsetLost
 from mqbridge.spi import Block, Completion, Start
@@ -149,10 +148,10 @@ class KafkaReplay:
             return {p: min(max(place.offsets.get(p, default[p]), lows[p]), highs[p]) for p in lows}
         return dict(lows if place.kind == "earliest" else highs)
 
-    def _offsets(self, what: str, specs: Mapping[int, OffsetSpec]) -> dict[int, int]:
-        client = self._connection.watch.client
+    def _offsets(self, what: str, specs: Mapping[int, int]) -> dict[int, int]:
+        watch = self._connection.watch
         named = {(self._name, partition): spec for partition, spec in specs.items()}
-        found = insist(lambda: offsets_at(client, named, ISOLATION), what, lambda: self._closed)
+        found = insist(lambda: offsets_at(watch, named, ISOLATION), what, lambda: self._closed)
         return {partition: offset for (_, partition), offset in found.items()}
 
     def _begin(self, ranges: Bounds) -> None:

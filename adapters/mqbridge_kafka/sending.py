@@ -8,11 +8,11 @@ application's own function) is placed here, over a number of partitions that is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from mqbridge import spi
 from mqbridge.errors import ConfigurationError, InvalidSpec, MqbridgeError, NotFound, Rejected
@@ -20,18 +20,17 @@ from mqbridge.messages import RawHeaders
 from mqbridge.semantics.partitioners import ByKey, check_partition
 from mqbridge.topology import Destination, Topic
 from mqbridge_kafka import queue_sending
+from mqbridge_kafka.aside import aside
+from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.naming import named, topic_of
-from mqbridge_kafka.outlet import COMPRESSIONS, Outlet, producer_config
+from mqbridge_kafka.outlet import COMPRESSIONS, SERVE_EVERY, Outlet, producer_config
 from mqbridge_kafka.records import encode_headers
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
 
 T = TypeVar("T")
-
-ASK_S: Final = 10.0
-"""How long a question about a topic may take at the broker; who waits for the answer has a timeout of his own."""
 
 
 class KafkaSender:
@@ -64,19 +63,15 @@ class KafkaSender:
             queue_sending.open_channel(self, destination, reports, done)
             return
 
-        def counted(partitions: int | None, error: MqbridgeError | None) -> None:
-            if error is not None or partitions is None:
-                done(None, error)
-                return
-            channel = TopicChannel(self.outlet, destination, reports, partitioner, partitions)
+        def steps() -> spi.Channel:
+            name = topic_of(destination)
+            count = partitions_of(self.outlet.producer, [name])[name]
+            channel = TopicChannel(self.outlet, destination, reports, partitioner, count)
             self.channels.append(channel)
             self.outlet.add(channel)
-            done(channel, None)
+            return channel
 
-        try:
-            count_partitions(self.connection, destination, counted)
-        except MqbridgeError as error:
-            done(None, error)
+        aside(f"opening {named(destination)}", done, steps)
 
     def close(self, done: spi.Completion[None]) -> None:
         self.connection.parts.pop(self, None)
@@ -104,26 +99,13 @@ class KafkaSender:
     def _keep_fresh(self) -> None:
         """Every `metadata_s`: how many partitions the topics have, and whether they are still there."""
         while not self._fresh.wait(self.connection.settings.metadata_s):
-            if not self.connection.watch.away:
-                for channel in list(self.channels):
-                    count_partitions(self.connection, channel.topic, channel.counted)
-
-
-def count_partitions(connection: KafkaConnection, topic: Topic[Any], done: spi.Completion[int]) -> None:
-    """How many partitions a topic has; `NotFound` if it is not there. Never makes one: this asks as an administrator,
-    where a producer's own question for metadata would have the broker make it (auto.create.topics.enable)."""
-    name = topic_of(topic)
-    future = connection.watch.client.describe_topics(TopicCollection([name]), request_timeout=ASK_S)[name]
-
-    def answered(_future: Any) -> None:
-        try:
-            found = future.result()
-        except KafkaException as error:
-            done(None, translate(error, f"looking at {named(topic)}", outcome="not_applied"))
-        else:
-            done(len(found.partitions), None)
-
-    future.add_done_callback(answered)
+            for channel in list(self.channels):
+                try:
+                    channel.counted(partitions_of(self.outlet.producer, [topic_of(channel.topic)]))
+                except KafkaException as error:
+                    channel.uncounted(translate(error, f"looking at {named(channel.topic)}"))
+                except RuntimeError:  # closed meanwhile
+                    return
 
 
 class TopicChannel:
@@ -195,6 +177,8 @@ class TopicChannel:
             turn.release()
         if self._outlet.idle:
             self._outlet.wake()
+        if not sequence % SERVE_EVERY:
+            self._outlet.serve()
         return sequence
 
     def seal(self) -> None:
@@ -238,16 +222,19 @@ class TopicChannel:
 
     # --- other threads
 
-    def counted(self, partitions: int | None, error: MqbridgeError | None) -> None:
-        """What a look at the topic gave: its partitions, or that it is gone."""
-        if partitions is not None:
-            self.partitions = partitions
-            self._produce = self._outlet.producer.produce
-        elif isinstance(error, NotFound):
+    def counted(self, counts: Mapping[str, int]) -> None:
+        """The topic has so many partitions now."""
+        self.partitions = counts[self._name]
+        self._produce = self._outlet.producer.produce
+
+    def uncounted(self, error: MqbridgeError) -> None:
+        """A look at the topic failed: it is gone, or nobody knows."""
+        if isinstance(error, NotFound):
             self._produce = self._nowhere
 
-    def report(self) -> None:
-        """Report what was delivered since the last call; by the outlet's thread alone."""
+    def report(self) -> int:
+        """Report what was delivered since the last call, and say how many; one thread at a time."""
+        count = len(self._delivered) + len(self._failed)
         if self._delivered:
             delivered = self._delivered.copy()
             self._delivered.clear()
@@ -259,6 +246,7 @@ class TopicChannel:
         if self._full:
             self._full = False
             self._reports.room()
+        return count
 
 
 def on_delivery(

@@ -15,6 +15,7 @@ decided here. A ShareClient belongs to one thread. Facts measured on Kafka 4.3.1
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from mqbridge.errors import InvalidSpec
+from mqbridge.semantics import reserved
 from mqbridge_kafka.asking import answer, insist
 from mqbridge_kafka.errors import native_error
 from mqbridge_kafka.letters import Arrived
-from mqbridge_kafka.records import timestamp_ms_of
+from mqbridge_kafka.records import NativeHeaders, reserved_value, timestamp_ms_of
 from mqbridge_kafka.settings import client_log, log
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ NUDGES_S: Final = (0.1, 0.3, 0.8, 1.5, 3.0)
 """After joining: when the subscription is repeated, for an assignment without the wait for the next heartbeat."""
 STALE_S: Final = 1.0
 SOCKET_TIMEOUT_MS: Final = 10_000
+LEAVE_S: Final = 2.0
 FETCH_WAIT_MS: Final = 200
 """How long a broker holds a fetch open while there is nothing. To close the client waits for its last one."""
 MAX_POLL_INTERVAL_MS: Final = 86_400_000
@@ -178,16 +181,25 @@ class ShareClient:
         return results
 
     def close(self) -> None:
-        """Leave the group; what is still held is given back by the broker, counted."""
-        self.native.close()
+        """Leave the group; what is still held is given back by the broker, counted. The client waits for what is under
+        way, which may take long with a broker away; after `LEAVE_S` it goes on by itself."""
+        leaving = threading.Thread(target=self._leave, name="mqbridge-kafka-leaving", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
+
+    def _leave(self) -> None:
+        try:
+            self.native.close()
+        except KafkaException as error:
+            log.info("leaving the share group of %s: %s", self._topic, error)
 
 
 def arrived(message: Message) -> Arrived:
     """A record as the rules of letters see it."""
-    return Arrived(
-        message.value(),
-        message.key(),
-        message.headers() or [],  # type: ignore[arg-type]
-        timestamp_ms_of(message.timestamp()),
-        max(1, message.delivery_count() or 1),
-    )
+    headers: NativeHeaders = message.headers() or []  # type: ignore[assignment]
+    timestamp_ms = timestamp_ms_of(message.timestamp())
+    told = reserved_value(headers, reserved.TIMESTAMP_MS)
+    if told is not None and told.lstrip(b"-").isdigit():
+        timestamp_ms = int(told)
+    deliveries = max(1, message.delivery_count() or 1)
+    return Arrived(message.value(), message.key(), headers, timestamp_ms, deliveries)

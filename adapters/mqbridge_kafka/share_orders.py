@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Message
 
+from mqbridge.errors import MqbridgeError
 from mqbridge.spi import Completion
 from mqbridge_kafka.letters import Arrived
 from mqbridge_kafka.verdicts import Verb
@@ -33,11 +34,12 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class Settlement:
-    """One call of `settle`: how many of its orders are open, and what was refused."""
+    """One call of `settle`: how many of its orders are open, what was refused, and what failed."""
 
     done: Completion[tuple[int, ...]]
     open: int = 0
     refused: list[int] = field(default_factory=list)
+    failed: dict[int, MqbridgeError] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

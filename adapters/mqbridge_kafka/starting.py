@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from mqbridge.spi import Start, TopicPartition
 from mqbridge_kafka.asking import (
@@ -24,7 +23,7 @@ from mqbridge_kafka.asking import (
     TRY_S,
     at_time,
     insist,
-    offsets_at,
+    offsets_by,
     partitions_of,
 )
 from mqbridge_kafka.errors import code_of
@@ -43,25 +42,20 @@ HAS_MEMBERS: Final = (
 class Starting:
     """The start of one member; asked by the thread that owns its client.
 
-    Commits go through the member's own consumer, not through the AdminClient: a question of the latter to a coordinator
-    whose connection breaks ends the whole process (librdkafka issue 4605, in 2.16 still), and members ask when brokers
-    come and go. An answer is waited for until it comes: a member whose broker is away has nothing better to do.
+    All is asked by the member's own consumer (see asking.py). An answer is waited for until it comes: a member whose
+    broker is away has nothing better to do.
     """
 
     def __init__(
         self,
-        client: AdminClient,
         group: str,
         names: tuple[str, ...],
         start: Start,
-        isolation: str,
         given_up: Callable[[], bool],
     ) -> None:
-        self._client = client
         self._group = group
         self._names = names
         self._start = start
-        self._isolation = isolation
         self._given_up = given_up
 
     def before_joining(self, consumer: Consumer) -> None:
@@ -69,7 +63,7 @@ class Starting:
         consumer commits from outside, which the broker takes for an empty group only."""
         committed = self._committed(consumer)
         bare = [name for name in self._names if not any(place[0] == name for place in committed)]
-        offsets = self._resolve(bare)
+        offsets = self._resolve(consumer, bare)
         if not offsets:
             return
 
@@ -97,23 +91,24 @@ class Starting:
             return positions
         started = {name for name, _ in committed}
         added = [place for place in lacking if place[0] in started]
-        positions |= self._offsets(dict.fromkeys(added, EARLIEST))
+        positions |= self._offsets(consumer, dict.fromkeys(added, EARLIEST))
         # All partitions of the topic, those of other members too: or they would take theirs for added ones.
-        resolved = self._resolve(sorted({name for name, _ in lacking if name not in started}))
+        resolved = self._resolve(consumer, sorted({name for name, _ in lacking if name not in started}))
         if resolved:
             commit(resolved)
         positions |= {place: resolved[place] for place in lacking if place in resolved}
         return positions
 
-    def edges(self, place: TopicPartition) -> tuple[int, int]:
+    def edges(self, consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
         """The first offset and the end of one partition."""
-        first = self._offsets({place: EARLIEST})
-        end = self._offsets({place: LATEST})
+        first = self._offsets(consumer, {place: EARLIEST})
+        end = self._offsets(consumer, {place: LATEST})
         return first[place], end[place]
 
     def _committed(self, consumer: Consumer) -> dict[TopicPartition, int]:
         """What the group has committed of these topics, all partitions."""
-        places = [Place(name, number) for name, count in self._counts(self._names).items() for number in range(count)]
+        counts = self._counts(consumer, self._names)
+        places = [Place(name, number) for name, count in counts.items() for number in range(count)]
 
         def ask() -> dict[TopicPartition, int]:
             found: dict[TopicPartition, int] = {}
@@ -126,35 +121,33 @@ class Starting:
 
         return self._insist(ask, f"asking what group {self._group} has committed")
 
-    def _counts(self, names: Iterable[str]) -> dict[str, int]:
+    def _counts(self, consumer: Consumer, names: Iterable[str]) -> dict[str, int]:
         wanted = list(names)
-        return self._insist(lambda: partitions_of(self._client, wanted), f"looking at {', '.join(wanted)}")
+        return self._insist(lambda: partitions_of(consumer, wanted), f"looking at {', '.join(wanted)}")
 
-    def _offsets(self, specs: Mapping[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int]:
-        def ask() -> dict[TopicPartition, int]:
-            return offsets_at(self._client, specs, self._isolation)
-
-        return self._insist(ask, f"asking for offsets for group {self._group}")
+    def _offsets(self, consumer: Consumer, specs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return self._insist(lambda: offsets_by(consumer, specs), f"asking for offsets for group {self._group}")
 
     def _insist(self, ask: Callable[[], T], what: str) -> T:
         return insist(ask, what, self._given_up, math.inf)
 
-    def _resolve(self, names: Iterable[str]) -> dict[TopicPartition, int]:
+    def _resolve(self, consumer: Consumer, names: Iterable[str]) -> dict[TopicPartition, int]:
         """`start` as offsets, for all partitions of these topics."""
         wanted = list(names)
         if not wanted:
             return {}
-        places = [(name, number) for name, count in self._counts(wanted).items() for number in range(count)]
+        places = [(name, number) for name, count in self._counts(consumer, wanted).items() for number in range(count)]
         start = self._start
         if start.kind == "at":
             unnamed = {place: EARLIEST for place in places if place[1] not in start.offsets}
-            return {place: start.offsets[place[1]] for place in places if place not in unnamed} | self._offsets(unnamed)
+            chosen = {place: start.offsets[place[1]] for place in places if place not in unnamed}
+            return chosen | self._offsets(consumer, unnamed)
         if start.kind == "since":
-            found = self._offsets(dict.fromkeys(places, at_time(start.timestamp_ms or 0)))
+            found = self._offsets(consumer, dict.fromkeys(places, at_time(start.timestamp_ms or 0)))
             after = [place for place, offset in found.items() if offset < 0]
-            return found | self._offsets(dict.fromkeys(after, LATEST))
+            return found | self._offsets(consumer, dict.fromkeys(after, LATEST))
         edge = EARLIEST if start.kind == "earliest" else LATEST
-        return self._offsets(dict.fromkeys(places, edge))
+        return self._offsets(consumer, dict.fromkeys(places, edge))
 
 
 

@@ -7,6 +7,7 @@ finds the brokers away says so here (`trouble`); this room finds out when they a
 from __future__ import annotations
 
 import ctypes
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,17 +15,18 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from mqbridge.errors import ConfigurationError, Denied, MqbridgeError, OperationTimeout, Unreachable
 from mqbridge.spi import State
 from mqbridge_kafka.errors import ENGINE, native_error, translate
+from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.settings import Settings, log
 
 POLL_S: Final = 0.25
-PROBE_S: Final = 0.25
-"""While brokers are away: how often it is asked whether they are back."""
+PROBE_S: Final = 1.0
+"""While brokers are away: how long a question whether they are back waits."""
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's own default of `message.max.bytes`, where the broker does not let us look."""
 _REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.UNSUPPORTED_SASL_MECHANISM)
@@ -47,22 +49,40 @@ class Watch:
         self.cluster_id: str | None = None
         self.brokers: tuple[str, ...] = ()
         self.broker_configs: Mapping[str, str] = {}
-        config = settings.config("admin") | {"error_cb": self._on_error}
+        self._settings = settings
+        self._readers: dict[str, Consumer] = {}
+        # So that looking at a topic makes none.
+        config = settings.config("admin") | {"error_cb": self._on_error, "allow.auto.create.topics": False}
         try:
             self.client = AdminClient(config)
         except KafkaException as error:
             raise _unusable(error, settings) from error
+
+    def reader(self, isolation: str) -> Consumer:
+        """A consumer that joins no group and reads nothing: it asks for offsets. One for each isolation, because that
+        decides which end of a log it is told."""
+        with self._lock:
+            found = self._readers.get(isolation)
+            if found is None:
+                config = self._settings.config("reader") | {
+                    "group.id": f"mqbridge-reader-{secrets.token_hex(8)}",
+                    "enable.auto.commit": False,
+                    "isolation.level": isolation,
+                    "allow.auto.create.topics": False,
+                    "error_cb": self._on_error,
+                }
+                found = self._readers[isolation] = Consumer(config)
+            return found
 
     # --- connecting
 
     def handshake(self, timeout_s: float) -> None:
         """Reach a broker and ask what it is, or raise why not. Blocks, at most `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
-        described = self._await(self.client.describe_cluster(request_timeout=max(timeout_s, 0.1)), deadline_s)
-        self.cluster_id = described.cluster_id
-        self.brokers = tuple(f"{node.host}:{node.port}" for node in described.nodes)
-        node = described.controller or described.nodes[0]
-        resource = ConfigResource(ResourceType.BROKER, str(node.id))
+        metadata = self._await(self._look(timeout_s), deadline_s)
+        self.brokers = tuple(f"{node.id} {node.host}:{node.port}" for node in metadata.brokers.values())
+        self.cluster_id = metadata.cluster_id
+        resource = ConfigResource(ResourceType.BROKER, str(next(iter(metadata.brokers))))
         left_s = max(deadline_s - time.monotonic(), 0.1)
         try:
             futures = self.client.describe_configs([resource], request_timeout=left_s)
@@ -82,6 +102,19 @@ class Watch:
     def max_message_bytes(self) -> int:
         """The broker's `message.max.bytes`: the largest batch, so also the largest batch of one."""
         return int(self.broker_configs.get("message.max.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+
+    def _look(self, timeout_s: float) -> Future[Any]:
+        """The brokers' metadata, asked on a thread of its own: what is wrong is said to who polls meanwhile."""
+        future: Future[Any] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(self.client.list_topics(REGISTRY, timeout=timeout_s))
+            except KafkaException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=ask, name="mqbridge-kafka-connect", daemon=True).start()
+        return future
 
     def _await(self, future: Future[Any], deadline_s: float) -> Any:
         while not future.done():
@@ -149,27 +182,33 @@ class Watch:
         self._away = False  # what was tried before a broker answered is no news
         while not self._ended:
             self.client.poll(POLL_S)
+            for reader in list(self._readers.values()):
+                reader.poll(0)
             if self._away and not self._ended and self._answers():
                 with self._lock:
                     self._away = False
                 self._tell("the brokers answer again")
 
     def _answers(self) -> bool:
-        future = self.client.describe_cluster(request_timeout=1.0)
-        while not future.done() and not self._ended:
-            self.client.poll(PROBE_S)
-        return future.done() and future.exception() is None
+        """Asked by the thread of this room, by a plain question for metadata: see asking.py."""
+        try:
+            self.client.list_topics(REGISTRY, timeout=PROBE_S)
+        except KafkaException:
+            return False
+        return True
 
     def close(self) -> None:
         """The thread ends by itself, soon; the client goes with the last that holds it."""
         with self._lock:
             self._ended = True
+            self._readers.clear()  # joined nothing; they go with the last question that is asked of them
         self.listeners.clear()
 
     def abandon(self) -> None:
         """After a fork: the client's threads are in the parent, and to destroy it here would wait for them."""
         self._ended = True
-        never_destroy(self.client)
+        for client in (self.client, *self._readers.values()):
+            never_destroy(client)
 
 
 def never_destroy(client: object) -> None:

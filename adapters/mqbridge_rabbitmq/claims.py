@@ -138,7 +138,9 @@ _QUEUE_ROWS: dict[Cap, Support] = {
     Cap.DELAYED_RETRY: _later(_DELAY, "release() or retry() without delay_s"),
     Cap.PRIORITY: _direct("higher first", "0 to 31 on quorum queues, 0 to max_priority on classic ones"),
     Cap.LENGTH_LIMIT: _direct("x-max-length, x-max-length-bytes", "a quorum queue may overshoot by what is under way"),
-    Cap.SINGLE_ACTIVE_CONSUMER: _direct("x-single-active-consumer"),
+    Cap.SINGLE_ACTIVE_CONSUMER: _direct(
+        "x-single-active-consumer", "what the leaving one gives back may come after what its successor is given at once"
+    ),
     Cap.ORDER_IN_QUEUE: _direct("first in, first out", "one sender, one consumer, nothing returned, one priority"),
     Cap.DEPTH: _direct("the passive declare's message count"),
     Cap.PURGE: _direct("queue.purge: all that is not out"),

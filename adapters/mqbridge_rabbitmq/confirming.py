@@ -9,6 +9,7 @@ out, so that with one alone it is certain that it was not applied. Everything he
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -112,6 +113,11 @@ class Outlet(Generic[ItemT]):
                 encoded = marshal(item, self._next, number, frame_max)
             except MqbridgeError as error:
                 self._bad.append((item, error))
+                self._report_soon()
+                continue
+            except (amqp.AMQPError, ValueError, OverflowError, struct.error) as error:
+                text = f"a message for {self._owner.what} cannot be encoded: {error}. It was not sent."
+                self._bad.append((item, errors.caused(errors.invalid(text, "message"), error)))
                 self._report_soon()
                 continue
             out[self._next] = item
@@ -233,7 +239,8 @@ class Outlet(Generic[ItemT]):
         what = self._owner.what
         if self._owner.to_queue:
             return NotFound(
-                f"{what} is not there any more ({code} {text}). This message was not stored. Make it with admin.ensure().",
+                f"{what} is not there any more ({code} {text}). This message was not stored. Make it with "
+                "admin.ensure().",
                 engine=errors.ENGINE,
             )
         return Unroutable(

@@ -1,8 +1,8 @@
 """Looking at dead letters, and moving them. The rules: a look takes nothing and counts nothing; a move writes there,
 confirmed, before it takes away here.
 
-AMQP has no look. So messages are taken with basic.get, held, and given back with basic.nack, which a quorum queue of 4.3
-does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
+AMQP has no look. So messages are taken with basic.get, held, and given back with basic.nack, which a quorum queue of
+4.3 does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
 redelivered. A token is made of the message's id, or of its content where it has none: copies of one message share it.
 """
 
@@ -234,7 +234,8 @@ class _Move:
             return self._moved
         return errors.caused(
             NotFound(
-                f"moving messages of {self._queue} ended after {self._moved}: {self._failure} The rest stays where it is.",
+                f"moving messages of {self._queue} ended after {self._moved}: {self._failure} The rest stays where it "
+                "is.",
                 engine=errors.ENGINE,
                 outcome="applied" if self._moved else "not_applied",
                 moved=self._moved,

@@ -118,7 +118,8 @@ def connect_error(native: BaseException | None, url: str, host: str, username: s
         )
     else:
         error = Unreachable(
-            f"RabbitMQ at {host} cannot be reached: {text}. Nothing was applied. Check the address, and that the broker "
+            f"RabbitMQ at {host} cannot be reached: {text}. Nothing was applied. Check the address, and that the "
+            "broker "
             f"runs (rabbitmq-diagnostics ping); {_tls_advice(root)}",
             engine=ENGINE,
         )

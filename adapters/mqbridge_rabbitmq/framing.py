@@ -1,7 +1,8 @@
-"""The frames of a publish, as bytes. The rule: the same octets as pika would send, in one piece and without its objects.
+"""The frames of a publish, as bytes. The rule: the same octets as pika would send, in one piece and without its
+objects.
 
-AMQP 0-9-1, 2.3.5 (frames) and 4.2.6 (content): a method frame, a header frame, body frames. pika builds three objects and
-some twenty small strings for each message; most of them are the same for every message of a destination.
+AMQP 0-9-1, 2.3.5 (frames) and 4.2.6 (content): a method frame, a header frame, body frames. pika builds three objects
+and some twenty small strings for each message; most of them are the same for every message of a destination.
 """
 
 from __future__ import annotations

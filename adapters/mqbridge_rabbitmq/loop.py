@@ -56,6 +56,7 @@ class Loop:
         self._woken = False
         self._soon: list[Job] = []
         self._stopped = False
+        self._ended = False
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
 
@@ -65,7 +66,11 @@ class Loop:
         return threading.current_thread() is self._thread
 
     def call(self, job: Job) -> None:
-        """Run `job` on the loop thread, after those given before. Any thread. After `stop` it is dropped."""
+        """Run `job` on the loop thread, after those given before. Any thread. Once the loop has ended nothing of pika's
+        is left to be guarded, and it runs here, so that whoever waits for it is answered."""
+        if self._ended:
+            job()
+            return
         self._calls.append(job)
         if not self._woken:  # what was appended before this reads True is taken by the turn that resets it
             self._woken = True
@@ -122,5 +127,8 @@ class Loop:
                 for tell in list(self.on_crash):
                     self.ioloop.call_later(0, lambda tell=tell, error=error: tell(error))
             if self._stopped:
+                self._ended = True
                 self.ioloop.close()
+                while self._calls:
+                    self._calls.popleft()()
                 return

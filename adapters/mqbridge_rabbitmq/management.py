@@ -1,8 +1,8 @@
 """RabbitMQ's HTTP API. The rule: it is for looking and for what AMQP cannot ask; messages never go through it.
 
-AMQP 0-9-1 can make and remove, but lists nothing and reads back no argument. Requests run on one thread of this room, one
-after the other; completions are called there. Its counts are sampled (every 5 s by default), so what must be exact is
-asked over AMQP.
+AMQP 0-9-1 can make and remove, but lists nothing and reads back no argument. Requests run on one thread of this room,
+one after the other; completions are called there. Its counts are sampled (every 5 s by default), so what must be exact
+is asked over AMQP.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ class Management:
                 return json.loads(content)
             except ValueError as error:
                 raise Unreachable(
-                    f"{what}: {self.address} answered something that is no JSON; is it RabbitMQ's management API? {ENABLE}",
+                    f"{what}: {self.address} answered something that is no JSON; is it RabbitMQ's management API? "
+                    f"{ENABLE}",
                     engine=ENGINE,
                     retryable=False,
                 ) from error
@@ -184,7 +185,8 @@ class Management:
 
     def _unreachable(self, what: str, error: BaseException) -> MqbridgeError:
         return Unreachable(
-            f"{what} needs RabbitMQ's management API, and {self.address} cannot be reached: {error}. Nothing was applied. "
+            f"{what} needs RabbitMQ's management API, and {self.address} cannot be reached: {error}. Nothing was "
+            "applied. "
             f"{ENABLE} Sending and consuming work without it.",
             engine=ENGINE,
         )

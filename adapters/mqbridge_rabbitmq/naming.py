@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from mqbridge.topology import Exchange, Queue, Topic
 
-_DERIVED_QUEUE: Final = re.compile(r"\.mq[tg]-[0-9]+\Z|\.mqd(-[0-9]+)?\Z")
+_DERIVED_QUEUE: Final = re.compile(r"\.mq[tg]-[0-9]+\Z")
 _TOKEN_QUEUE: Final = re.compile(r"([^:]+):(.+)\.mqg-([0-9]+)")
-_DERIVED_EXCHANGE: Final = re.compile(r"\.mq[tgd]\Z")
+_DERIVED_EXCHANGE: Final = re.compile(r"\.mq[tg]\Z")
 
 
 def queue_name(queue: Queue[Any]) -> str:

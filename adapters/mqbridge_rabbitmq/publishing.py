@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PER_MESSAGE_BYTES = 64
 """What a waiting message costs beside its bytes."""
+MAX_EXPIRY_MS = 0xFFFF_FFFF
 GIVE_UP_EARLY_S = 2.0
-"""What waits for a connection is given up this long before the delivery timeout, a quarter of it at most: afterwards
+"""What waits for a connection is given up this long before the delivery timeout, half of it at most: afterwards
 nobody could say that it was not applied."""
 
 
@@ -150,7 +151,7 @@ class RabbitSender:
         if self._closed:
             return
         timeout_s = self.spec.delivery_timeout_s
-        before_s = time.monotonic() - timeout_s + min(GIVE_UP_EARLY_S, timeout_s / 4)
+        before_s = time.monotonic() - timeout_s + min(GIVE_UP_EARLY_S, timeout_s / 2)
         for channel in self._channels:
             channel.expire(before_s)
         self._timer = self.connection.loop.later(self._pause_s, self._expire)
@@ -255,7 +256,7 @@ class BaseChannel(ABC):
         if item.extras is not None:
             priority = min(item.extras.priority or 0, 255)
             if item.extras.expires_in_ms is not None:
-                expiration = b"%d" % item.extras.expires_in_ms
+                expiration = _expiration(item.extras.expires_in_ms)
         header = framing.header(channel, len(value), sequence, timestamp_ms, further, priority, message_id, expiration)
         if not framing.fits(header, frame_max):
             raise Rejected(
@@ -356,6 +357,16 @@ class ExchangeChannel(BaseChannel):
 
     def check(self, channel: Any, good: Callable[[], None]) -> None:
         channel.exchange_declare(self.exchange, passive=True, callback=lambda _frame: good())
+
+
+def _expiration(expires_in_ms: int) -> bytes:
+    if expires_in_ms > MAX_EXPIRY_MS:  # the broker would close the channel, and take its neighbours with it
+        raise errors.invalid(
+            f"expires_in_s must be at most {MAX_EXPIRY_MS / 1000:.0f} on RabbitMQ (49 days), not "
+            f"{expires_in_ms / 1000:.0f}. The message was not sent.",
+            "expires_in_s",
+        )
+    return b"%d" % expires_in_ms
 
 
 def _in_a_row(items: Sequence[Item]) -> bool:

@@ -195,7 +195,8 @@ class QueueClient:
     # --- losing
 
     def _cancelled(self, _frame: Any) -> None:
-        """The broker took the consumer away: queue deleted, consumer timeout, its node gone (consumer_cancel_notify)."""
+        """The broker took the consumer away: queue deleted, consumer timeout, its node gone
+        (consumer_cancel_notify)."""
         channel = self._channel
         why = f"the broker took the consumer of {self._spec.queue} away (queue deleted, or consumer_timeout passed)"
         self._forget(why, None)
@@ -324,8 +325,8 @@ class QueueClient:
 
     def _give_back(self, channel: Any) -> None:
         """Cancel first, or what is given back comes again; give back before the channel closes, for that would count an
-        attempt of each. All three go out in one piece: pika rejects, and so counts, what still arrives after a cancel on
-        a channel that stays open."""
+        attempt of each. All three go out in one piece: pika rejects, and so counts, what still arrives after a cancel
+        on a channel that stays open."""
         if channel is not self._channel or not channel.is_open:
             self._end()
             return

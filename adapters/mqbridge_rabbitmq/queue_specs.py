@@ -98,7 +98,7 @@ def read_queue(
         found[argument] = min(value, found[argument]) if lower else value
     quorum = found.get("x-queue-type", "classic") == "quorum"
     target = found.get("x-dead-letter-routing-key") if found.get("x-dead-letter-exchange") == "" else None
-    dead_letter = Queue(str(target), dead_letter=None) if target and _portable(str(target)) else None
+    dead_letter = None if not target else _dead_letter(str(target), asked)
     limit = int(found.get("x-delivery-limit", DEFAULT_DELIVERY_LIMIT)) if quorum else -1
     ttl, expires = found.get("x-message-ttl"), found.get("x-expires")
     max_priority = found.get("x-max-priority")
@@ -118,6 +118,14 @@ def read_queue(
         type="quorum" if quorum else "classic",
         physical_name=None if asked is None else asked.physical_name,
     )
+
+
+def _dead_letter(target: str, asked: Queue[Any] | None) -> Queue[Any] | None:
+    """The dead-letter queue, by the name that the program gives it."""
+    wanted = None if asked is None else asked.dead_letter
+    if wanted is not None and naming.queue_name(wanted) == target:
+        return wanted
+    return Queue(target, dead_letter=None) if _portable(target) else None
 
 
 def _portable(name: str) -> bool:
@@ -200,7 +208,8 @@ def mismatch(what: str, text: str) -> Mismatch:
         differences = ((_FIELDS.get(argument, argument), wanted, current),)
     fields = "".join(f"{field}: " for field, _, _ in differences)
     return Mismatch(
-        f"{what} exists, but not as specified: {fields}{text}. Nothing was changed. Specify what is there, choose another name, or "
+        f"{what} exists, but not as specified: {fields}{text}. Nothing was changed. Specify what is there, choose "
+        "another name, or "
         "delete it (with its messages) and ensure it again.",
         engine=ENGINE,
         differences=differences,

@@ -1,5 +1,5 @@
-"""Messages as AMQP carries them. The rule: what AMQP has a field for goes there, the rest into ``mqbridge-*`` headers, and
-a message of a foreign producer decodes all the same.
+"""Messages as AMQP carries them. The rule: what AMQP has a field for goes there, the rest into ``mqbridge-*`` headers,
+and a message of a foreign producer decodes all the same.
 
 Fields: body, message-id, priority, expiration, delivery-mode (always 2, persistent), timestamp (whole seconds; the
 milliseconds are in a header). Headers: key, null value, milliseconds, and all pairs in one where a name repeats, which
@@ -25,7 +25,8 @@ NULL: Final = "mqbridge-null"
 TIMESTAMP_MS: Final = "mqbridge-timestamp-ms"
 PAIRS: Final = "mqbridge-headers"
 """All of the sender's headers, in order: length and bytes of name, length and bytes of value, and so on. Then the table
-holds the last value of each name too, for bindings and for foreign consumers."""
+holds the last value of each name too, for bindings and for foreign consumers; but no name that AMQP or the broker keeps
+for itself."""
 SEQUENCE: Final = "mqbridge-n"
 """The publisher's own number of the message on its channel, so that a basic.return can be told from another."""
 
@@ -47,6 +48,10 @@ BROKERS: Final = frozenset(
     }
 )
 """What the broker writes into the headers of a delivery."""
+
+ROUTES: Final = frozenset({"CC", "BCC"})
+"""What the broker takes for further routing keys (sender-selected distribution), and closes the channel over when it is
+no array of strings."""
 
 REASONS: Final = {
     "rejected": "rejected",
@@ -74,9 +79,8 @@ def table(
     after a dead-lettering has replaced the one on the envelope."""
     result: dict[str, Any] = {}
     if headers:
-        result = dict(headers)
-        if len(result) != len(headers) or any(len(name.encode()) > MAX_SHORT for name in result):
-            result = {name: value for name, value in result.items() if len(name.encode()) <= MAX_SHORT}
+        result = {name: value for name, value in headers if _may_stand(name)}
+        if len(result) != len(headers):
             result[PAIRS] = _pack(headers)
     result[TIMESTAMP_MS] = timestamp_ms
     if key is not None:
@@ -108,6 +112,11 @@ def properties(
         expiration=None if expires_in_ms is None else str(expires_in_ms),
         timestamp=max(0, timestamp_ms // 1000),
     )
+
+
+def _may_stand(name: str) -> bool:
+    """Can a header of the sender's stand in the table under its own name?"""
+    return len(name.encode()) <= MAX_SHORT and name not in ROUTES and name not in BROKERS
 
 
 def _pack(pairs: RawHeaders) -> bytes:

@@ -25,7 +25,8 @@ OPTIONS: Final[Mapping[str, str]] = {
     "heartbeat_s": "the connection is dead after two of these without a sign of life; default 10",
     "blocked_timeout_s": "give a connection up when an alarm has blocked publishers for so long; default 300",
     "client_name": "what the broker's logs and the management pages call this client; default mqbridge",
-    "max_message_bytes": "refuse larger messages before they are sent; default 16777216, as the broker's max_message_size",
+    "max_message_bytes": "refuse larger messages before they are sent; default 16777216, as the broker's "
+    "max_message_size",
     "window": "how many messages a producer may have unconfirmed at one destination; default 4096",
     "management": "the management API, http(s)://host:port; default http(s)://FIRSTHOST:15672 (15671 for amqps)",
 }
@@ -58,8 +59,8 @@ class Settings:
         """pika's parameters for one host; `role` (publish, consume, admin) goes into the connection's name."""
         name, port = host
         tls = None if self.tls is None else pika.SSLOptions(self.tls, self.server_name or name)
-        # pika gives up a connection attempt at these; what is left of the caller's time is the engine's to watch.
-        attempt_s = max(1.0, min(self.timeout_s, 10.0))
+        # Each host gets its share, so that the caller hears why the last one failed before its time is up.
+        attempt_s = max(0.5, min(0.9 * self.timeout_s / len(self.hosts), 10.0))
         return pika.ConnectionParameters(
             host=name,
             port=port,

@@ -1,6 +1,6 @@
-"""Settling deliveries on one channel. The rules: acks are cumulative where they can be, and a settlement is reported once
-the broker has read it, which the answer to a synchronous method behind it on the same channel tells: AMQP has no answer
-to an ack. One such barrier is out at a time; what comes meanwhile shares the next.
+"""Settling deliveries on one channel. The rules: acks are cumulative where they can be, and a settlement is reported
+once the broker has read it, which the answer to a synchronous method behind it on the same channel tells: AMQP has no
+answer to an ack. One such barrier is out at a time; what comes meanwhile shares the next.
 
 A rejection with a text, and a last retry with one, are copies to the dead-letter queue first: AMQP's reject carries no
 text. The ack follows the copy's confirm.
@@ -62,7 +62,8 @@ class Settling:
         if batches:
             error = errors.caused(
                 ConnectionLost(
-                    f"the channel was lost while deliveries of {self._queue} were settled. Their settlement may have been "
+                    f"the channel was lost while deliveries of {self._queue} were settled. Their settlement may have "
+                    "been "
                     "applied; what was not will be delivered again.",
                     engine=errors.ENGINE,
                     outcome="unknown",

@@ -27,6 +27,10 @@ log = logging.getLogger("mqbridge.rabbitmq")
 WireState: TypeAlias = Literal["connected", "blocked", "reconnecting", "closed"]
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
+SILENT_TICKS = 4
+"""Half heartbeats without a byte from the broker, which sends one each half: then it is taken for dead. pika's own
+check takes from heartbeat + 5 s to twice that. Turns of the loop are counted and not seconds, for a process that was
+stopped itself has a silence of its own making."""
 CLOSE_S = 2.0
 """How long a polite close may take before the socket is dropped."""
 
@@ -120,6 +124,7 @@ class Wire:
         self._failures = 0
         connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self._listen(connection, connection.bytes_received, 0)
         first, self._first = self._first, None
         host = self.settings.hosts[self._host % len(self.settings.hosts)]
         self._on_state("connected", f"{self.role} at {host[0]}:{host[1]}")
@@ -159,6 +164,21 @@ class Wire:
         self._retry = self.loop.later(pause_s * random.uniform(0.5, 1.0), self._try)
 
     # --- losing
+
+    def _listen(self, connection: AmqpConnection, received: int, silent: int) -> None:
+        """Drop a connection from which nothing comes any more."""
+
+        def tick() -> None:
+            if connection is not self.connection:
+                return
+            now = connection.bytes_received
+            ticks = silent + 1 if now == received else 0
+            if ticks >= SILENT_TICKS:
+                connection.drop(amqp.AMQPHeartbeatTimeout("silent"))
+            else:
+                self._listen(connection, now, ticks)
+
+        self.loop.later(self.settings.heartbeat_s / 2, tick)
 
     def _lost(self, connection: AmqpConnection, native: BaseException | None) -> None:
         if self.connection is not connection:

@@ -18,6 +18,8 @@ PRIORITY: Final = "mqbridge-priority"
 DELAY_MS: Final = "mqbridge-delay-ms"
 ATTEMPTS: Final = "mqbridge-attempts"
 """Attempts counted before this copy was written, where an engine gives a message back by writing it anew."""
+TIMESTAMP_MS: Final = "mqbridge-timestamp-ms"
+"""The sender's timestamp, where the engine's own field cannot hold it."""
 ENQUEUED_MS: Final = "mqbridge-enqueued-ms"
 """When it came into its queue, where the record's own timestamp says something else."""
 
