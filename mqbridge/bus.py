@@ -283,6 +283,14 @@ class Bus:
         when a partition moves), `on_gap` ("fail", "earliest", "latest"), `dead_letter` (True makes
         ``TOPIC.GROUP.dlq``, or a Topic), `retry` (a `RetryPolicy` for `retry()` and `run()`).
         An option of the other kind is `ConfigurationError`.
+
+        Engines differ. `prefetch`: on Kafka an upper bound that is reached by and by, under a record lock of at most 60
+        s; on RabbitMQ at most 2000. `isolation` matters on Kafka alone, for what other clients write in transactions.
+        `rebalance`: on RabbitMQ a group has one member for now, and every value but None is refused; a second member
+        waits for the first as a stand-by, one and a half times `session_timeout_s`, then raises `Unsupported`.
+        `session_timeout_s`: a Kafka broker bounds it (6 to 1800 s unless set otherwise), and with "server" its own
+        setting counts; on RabbitMQ a third of it, at least 1 s, is the heartbeat. `drain_timeout_s` matters where
+        partitions move: not on RabbitMQ. `Capabilities` has the rest.
         """
         self._ready_to_make()
         _known_options(isinstance(source, Queue), options)
@@ -308,6 +316,8 @@ class Bus:
         need = self.capabilities.need
         need(Cap.WORK_SHARING, f"consuming {queue}")
         need(Cap.PREFETCH, "prefetch")
+        if priority:
+            need(Cap.PRIORITY, "priority=")
         return QueueConsumer(
             self, queue, prefetch=prefetch, ack=ack, priority=priority, settle_interval_s=settle_interval_s
         )

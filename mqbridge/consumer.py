@@ -281,7 +281,8 @@ class BaseConsumer(Generic[T]):
         """Call ``fn(native)`` with the native object of that type, on the thread that owns it, while polling is held
         off; what it returns or raises comes back here. `InvalidSpec` where there is no such object.
 
-        Nothing else of this consumer goes on meanwhile, heartbeats of the client may be among it: be brief.
+        Nothing else of this consumer goes on meanwhile, heartbeats of the client may be among it: be brief. After
+        `OperationTimeout` the function may still run.
         """
         self._bus.capabilities.need(Cap.UNWRAP, "run_on_client()")
         self._enter()

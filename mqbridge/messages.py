@@ -123,7 +123,8 @@ class Death:
     """Why a message is in a dead-letter destination.
 
     `reason` is ``rejected``, ``expired``, ``max-attempts`` or ``max-length``; `origin` is where it died, as
-    ``queue:NAME`` or ``topic:NAME/PARTITION/OFFSET``; `error` is the text given to `reject` or `retry`.
+    ``queue:NAME`` or ``topic:NAME/PARTITION/OFFSET``; `error` is the text given to `reject` or `retry`, on
+    Kafka its first 2000 bytes.
     """
 
     reason: str

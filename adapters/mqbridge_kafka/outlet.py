@@ -18,8 +18,9 @@ from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from mqbridge.errors import MqbridgeError
 from mqbridge.spi import SenderSpec
-from mqbridge_kafka.errors import translate
+from mqbridge_kafka.errors import code_of, native_error, translate
 from mqbridge_kafka.settings import Settings
 from mqbridge_kafka.watching import never_destroy
 
@@ -34,6 +35,8 @@ IDLE_S: Final = 0.5
 """With nothing out: how often logs and errors of the client are served."""
 LEAST_PROPAGATION_MS: Final = 1000
 """For so long (or `metadata_s`) after its first use, a topic that a broker does not know is taken for a young one."""
+_ENDED: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE)
+"""What the client says of messages once it has ended: of new ones, and of those that it had not sent."""
 COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -82,6 +85,9 @@ class Outlet:
             raise translate(error, "making a producer", outcome="not_applied") from error
         self.idle = True
         """Whether the thread must be woken after an append."""
+        self.wrote = False
+        """Whether a message was ever confirmed; told by the channels."""
+        self._ended_by: KafkaError | None = None
         self._rooms: list[Room] = []
         self._wake = threading.Event()
         self._sealed_s: float | None = None
@@ -120,7 +126,7 @@ class Outlet:
         if self._serving.acquire(blocking=False):
             try:
                 self._served += 1
-                self.producer.poll(0)
+                self._served_by(self.producer.poll, 0)
                 self._report()
             finally:
                 self._serving.release()
@@ -139,6 +145,21 @@ class Outlet:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._on_away(error.str())
 
+    def why(self, error: KafkaError | KafkaException, what: str) -> MqbridgeError:
+        """What a send that failed is told. Once the client has ended, that is why: without a right to send, for
+        instance, the broker gives it no producer id, and then nothing at all was written."""
+        if self._ended_by is None or code_of(error) not in _ENDED:
+            return translate(error, what)
+        never_sent = code_of(error) == KafkaError._FATAL or not self.wrote
+        return translate(self._ended_by, what, outcome="not_applied" if never_sent else "unknown")
+
+    def _served_by(self, serve: Callable[[float], object], timeout_s: float) -> None:
+        """The client says that it has ended by raising from whatever serves it, and not to `error_cb`."""
+        try:
+            serve(timeout_s)
+        except KafkaException as error:
+            self._ended_by = native_error(error)
+
     # --- the thread
 
     def _run(self) -> None:
@@ -147,7 +168,7 @@ class Outlet:
             wake.clear()
             if not self._lingers():
                 with self._serving:
-                    producer.flush(FLUSH_S)
+                    self._served_by(producer.flush, FLUSH_S)
                     self._report()
             elif len(producer):
                 served = self._served
@@ -182,7 +203,7 @@ class Outlet:
     def _end(self, ended: Callable[[], None]) -> None:
         self.producer.purge()
         while len(self.producer):
-            self.producer.flush(0.1)
+            self._served_by(self.producer.flush, 0.1)
             self._report()
         self._report()
         self.producer.close()

@@ -145,7 +145,7 @@ class QueueChannel:
                     return spi.FULL
                 return self._refused(too_large(self._queue))
             except KafkaException as error:
-                return self._refused(translate(error, f"sending to {self._queue}"))
+                return self._refused(self._outlet.why(error, f"sending to {self._queue}"))
             self._next = sequence + 1
         if self._outlet.idle:
             self._outlet.wake()
@@ -171,11 +171,12 @@ class QueueChannel:
     def report(self) -> None:
         if self._delivered:
             delivered, self._delivered = self._delivered, []
+            self._outlet.wrote = True
             report_confirmed(delivered, self._reports)
         if self._failed:
             failed, self._failed = self._failed, []
             for sequence, error in failed:
-                self._reports.failed((sequence,), translate(error, f"sending to {self._queue}"))
+                self._reports.failed((sequence,), self._outlet.why(error, f"sending to {self._queue}"))
         if self._full:
             self._full = False
             self._reports.room()

@@ -172,7 +172,7 @@ class TopicChannel:
         except BufferError:
             return self._is_full(value, key)
         except KafkaException as error:
-            return self._refused(translate(error, f"sending to {named(self.topic)}"))
+            return self._refused(self._outlet.why(error, f"sending to {named(self.topic)}"))
         finally:
             turn.release()
         if self._outlet.idle:
@@ -238,11 +238,12 @@ class TopicChannel:
         if self._delivered:
             delivered = self._delivered.copy()
             self._delivered.clear()
+            self._outlet.wrote = True
             report_delivered(delivered, self._reports)
         if self._failed:
             failed = self._failed.copy()
             self._failed.clear()
-            report_failed(failed, self._reports, f"sending to {named(self.topic)}")
+            report_failed(failed, self._reports, lambda error: self._outlet.why(error, f"sending to {named(self.topic)}"))
         if self._full:
             self._full = False
             self._reports.room()
@@ -317,13 +318,15 @@ def _report_run(sequences: list[int], partition: int | None, base: int | None, r
         reports.confirmed_at(sequences, partition, base)
 
 
-def report_failed(failed: Sequence[tuple[int, KafkaError]], reports: spi.Reports, what: str) -> None:
+def report_failed(
+    failed: Sequence[tuple[int, KafkaError]], reports: spi.Reports, why: Callable[[KafkaError], MqbridgeError]
+) -> None:
     """Report failed sends: one error for all that failed alike."""
     alike: dict[int, tuple[KafkaError, list[int]]] = {}
     for sequence, error in failed:
         alike.setdefault(error.code(), (error, []))[1].append(sequence)
     for error, sequences in alike.values():
-        reports.failed(sequences, translate(error, what))
+        reports.failed(sequences, why(error))
 
 
 def _is_the_clients(partitioner: spi.Partitioner | None) -> bool:

@@ -22,7 +22,6 @@ from typing import Any, Final
 import mqbridge as mq
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.brokers.servers import Broker
-from mqbridge_conformance.results import CannotTell
 from mqbridge_conformance.targets import observer_of
 
 __all__ = ["Report", "run"]
@@ -130,13 +129,17 @@ class _Traffic:
     def moved(self) -> tuple[int, int]:
         return len(self.handled["topic"]), len(self.handled["queue"])
 
-    def wait_until(self, arrived: Callable[[], bool], what: str) -> None:
+    def moved_on(self, since: tuple[int, int], by: int, what: str) -> bool:
+        """Wait until both consumers have handled `by` more than `since`; a violation if they do not, or in between."""
         give_up_s = time.monotonic() + PATIENCE_S
         pause = threading.Event()
-        while not arrived():
-            if self.report.violations or time.monotonic() >= give_up_s:
-                raise CannotTell(f"{what} did not come within {PATIENCE_S:g} s: {self.report}")
+        while not self.report.violations:
+            if all(now >= then + by for now, then in zip(self.moved(), since, strict=True)):
+                return True
+            if time.monotonic() >= give_up_s:
+                self._violation(f"{what} did not come within {PATIENCE_S:g} s: from {since} to {self.moved()}")
             pause.wait(0.01)
+        return False
 
     def end(self) -> None:
         """Stop sending, wait until what is confirmed is handled, stop."""
@@ -172,30 +175,24 @@ def run(engine: str, times: int, how: str = "restart", broker: Broker | None = N
     broker = broker or provided.broker(engine, own=True)
     report = Report(engine, how)
     traffic = _Traffic(broker.url, report)
-    for _ in range(times):
-        before = traffic.moved()
-        traffic.wait_until(
-            lambda before=before: all(now >= then + MOVED for now, then in zip(traffic.moved(), before, strict=True)),  # type: ignore[misc]
-            "traffic before a stop",
-        )
-        if how == "kill":
-            broker.kill()
-            broker.start()
-        else:
-            broker.restart()
-        ready_s, after = time.monotonic(), traffic.moved()
-        traffic.wait_until(
-            lambda after=after: all(now > then for now, then in zip(traffic.moved(), after, strict=True)),  # type: ignore[misc]
-            "the first messages after a stop",
-        )
-        report.resumed_s.append(round(time.monotonic() - ready_s, 2))
-        report.times += 1
-    traffic.end()
-    stored = {record.value for record in observer_of(engine, broker.url).records(traffic.topic.name)}
-    gone = set(traffic.confirmed["topic"]) - stored
-    if gone:
-        report.violations.append(f"{len(gone)} confirmed messages are not in the log: {sorted(gone)[:10]}")
-    traffic.remove()
+    try:
+        while report.times < times and traffic.moved_on(traffic.moved(), MOVED, "traffic before a stop"):
+            if how == "kill":
+                broker.kill()
+                broker.start()
+            else:
+                broker.restart()
+            ready_s = time.monotonic()
+            if traffic.moved_on(traffic.moved(), 1, "the first messages after a stop"):
+                report.resumed_s.append(round(time.monotonic() - ready_s, 2))
+                report.times += 1
+        traffic.end()
+        stored = {record.value for record in observer_of(engine, broker.url).records(traffic.topic.name)}
+        gone = set(traffic.confirmed["topic"]) - stored
+        if gone:
+            report.violations.append(f"{len(gone)} confirmed messages are not in the log: {sorted(gone)[:10]}")
+    finally:
+        traffic.remove()
     return report
 
 
