@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mqbridge.capabilities import ROUTES_BY_TYPE
 from mqbridge.capabilities import Capability as Cap
-from mqbridge.errors import InvalidSpec, Mismatch, NotFound, Rejected
+from mqbridge.errors import InvalidSpec, Mismatch, NotFound, Outcome, Rejected
 from mqbridge.messages import Death, Headers, read_death
 from mqbridge.positions import Position, to_ms
 from mqbridge.semantics import reserved
@@ -79,10 +79,14 @@ class Admin:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    def _ask(self, submit: Callable[[Completion[T]], None], what: str) -> T:
+    def _ask(self, submit: Callable[[Completion[T]], None], what: str, outcome: Outcome = "unknown") -> T:
         self._bus._guard.check()
         self._bus._check_open()
-        return wait(submit, self._bus._operation_timeout_s, what)
+        return wait(submit, self._bus._operation_timeout_s, what, outcome)
+
+    def _look(self, submit: Callable[[Completion[T]], None], what: str) -> T:
+        """Ask for what changes nothing, however it ends."""
+        return self._ask(submit, what, "not_applied")
 
     # --- making
 
@@ -211,15 +215,15 @@ class Admin:
 
     def list_topics(self) -> list[Topic[Any]]:
         """All topics, as the engine specifies them."""
-        return list(self._ask(self._spi.list_topics, "listing topics"))
+        return list(self._look(self._spi.list_topics, "listing topics"))
 
     def list_queues(self) -> list[Queue[Any]]:
         """All queues, as the engine specifies them."""
-        return list(self._ask(self._spi.list_queues, "listing queues"))
+        return list(self._look(self._spi.list_queues, "listing queues"))
 
     def list_exchanges(self) -> list[Exchange]:
         """All exchanges, as the engine specifies them."""
-        return list(self._ask(self._spi.list_exchanges, "listing exchanges"))
+        return list(self._look(self._spi.list_exchanges, "listing exchanges"))
 
     def describe(
         self, destination: Topic[Any] | Queue[Any] | Exchange | Destination
@@ -228,10 +232,10 @@ class Admin:
         _object(destination)
         what = f"describing {destination}"
         if isinstance(destination, Topic):
-            return self._ask(lambda done: self._spi.describe_topic(destination, done), what)
+            return self._look(lambda done: self._spi.describe_topic(destination, done), what)
         if isinstance(destination, Queue):
-            return self._ask(lambda done: self._spi.describe_queue(destination, done), what)
-        return self._ask(lambda done: self._spi.describe_exchange(destination, done), what)
+            return self._look(lambda done: self._spi.describe_queue(destination, done), what)
+        return self._look(lambda done: self._spi.describe_exchange(destination, done), what)
 
     def offsets(self, topic: Topic[Any]) -> dict[int, PartitionOffsets]:
         """Start, end, high watermark and last stable offset of each partition.
@@ -241,7 +245,7 @@ class Admin:
         """
         _object(topic, Topic)
         self._bus.capabilities.need(Cap.END_OFFSETS, "offsets()")
-        described: TopicDescription = self._ask(
+        described: TopicDescription = self._look(
             lambda done: self._spi.describe_topic(topic, done), f"offsets of {topic}"
         )
         return dict(described.partitions)
@@ -251,7 +255,7 @@ class Admin:
         _object(topic, Topic)
         self._bus.capabilities.need(Cap.REPLAY_BY_TIME, "offset_at()")
         at_ms = to_ms(when)
-        return dict(self._ask(lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}"))
+        return dict(self._look(lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}"))
 
     def delete_records(self, topic: Topic[Any], before: Mapping[int, int]) -> None:
         """Move the start of partitions to the given offsets: what lies before is gone for good."""
@@ -261,17 +265,17 @@ class Admin:
 
     def health(self) -> Mapping[str, Any]:
         """Facts about the engine for a person: who hosts it, where, which epoch."""
-        return self._ask(self._spi.health, "asking for health")
+        return self._look(self._spi.health, "asking for health")
 
     # --- groups
 
     def list_groups(self) -> list[GroupSummary]:
         """All groups that have members or committed offsets."""
-        return list(self._ask(self._spi.list_groups, "listing groups"))
+        return list(self._look(self._spi.list_groups, "listing groups"))
 
     def describe_group(self, group: str) -> GroupDescription:
         """Members, assignment, state, committed offsets and lag; `NotFound` if nobody ever used that name."""
-        return self._ask(lambda done: self._spi.describe_group(group, done), f"describing group {group}")
+        return self._look(lambda done: self._spi.describe_group(group, done), f"describing group {group}")
 
     def reset_offsets(self, group: str, topic: Topic[Any], to: Position, *, dry_run: bool = True) -> ResetPlan:
         """Move a group's committed offsets of one topic; refused while the group has members.
@@ -313,7 +317,7 @@ class Admin:
         offsets = self.offsets(topic)
         if start.kind == "since":
             at_ms = start.timestamp_ms or 0
-            found: Mapping[int, int | None] = self._ask(
+            found: Mapping[int, int | None] = self._look(
                 lambda done: self._spi.offset_at(topic, at_ms, done), f"offsets of {topic}"
             )
             return {p: offsets[p].end if (at := found.get(p)) is None else at for p in offsets}
@@ -344,7 +348,7 @@ class Admin:
         """Look at the dead letters of a queue without removing them; `source` is the queue they died in."""
         self._bus.capabilities.need(Cap.BROWSE_DEAD_LETTERS, "dead_letters()")
         target = self._dead_letter_queue(source)
-        stored: Sequence[StoredMessage] = self._ask(
+        stored: Sequence[StoredMessage] = self._look(
             lambda done: self._spi.browse(target, max_messages, done), f"browsing {target}"
         )
         return [_dead_letter(message) for message in stored]

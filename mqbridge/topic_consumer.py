@@ -145,6 +145,7 @@ class TopicConsumer(BaseConsumer[T]):
     def _on_assigned(self, partitions: Mapping[TopicPartition, tuple[int, int]]) -> None:
         with self._settling:
             for partition, (lease, position) in partitions.items():
+                self._draining.pop(partition, None)  # what was to be drained is gone with the lease that was
                 old = self._ledgers.pop(partition, None)
                 if old is not None:
                     self._end_lease(partition, old, "the partition was assigned anew")
@@ -463,9 +464,16 @@ class TopicConsumer(BaseConsumer[T]):
                 elif self._sent.get(partition) == position:
                     del self._sent[partition]  # so that it is tried again; what then succeeds is no failure any more
                     self._failures[partition] = error
+                elif not self._is_current(partition, position[0]):
+                    # Its lease ended while it was under way, so nobody tries it again.
+                    self._late.append(self._too_late((partition,), str(error)))
             if refused:
                 self._late.append(self._too_late(refused, "they belong to another member"))
         self._turnstile.progress()
+
+    def _is_current(self, partition: TopicPartition, lease: int) -> bool:
+        ledger = self._ledgers.get(partition)
+        return ledger is not None and ledger.lease == lease
 
     def _too_late(self, partitions: Iterable[TopicPartition], reason: str) -> LeaseLost:
         partitions = tuple(partitions)

@@ -61,10 +61,11 @@ class Pending(Generic[T]):
     def wait(self, timeout_s: float | None, what: str, outcome: Outcome = "unknown") -> T:
         """The result, or the error raised, or `OperationTimeout`."""
         if not self._event.wait(timeout_s):
-            applied = "It may still be applied" if outcome == "unknown" else "Nothing was applied"
+            unknown = "It may still be applied; look before you try again"
+            advice = unknown if outcome == "unknown" else "Nothing was applied; try again"
             raise OperationTimeout(
-                f"{what} got no answer within {timeout_s:.3g} s. {applied}; look before you try again, or give it more "
-                "time with timeout=.",
+                f"{what} got no answer within {timeout_s:.3g} s. {advice}, or give it more time (timeout=, or "
+                "operation_timeout_s= of connect()).",
                 outcome=outcome,
             )
         if self._error is not None:

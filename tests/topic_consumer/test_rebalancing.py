@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
-from mqbridge.errors import LeaseLost
-from mqbridge.spi import Revoking
+from mqbridge.errors import ConnectionLost, LeaseLost
+from mqbridge.spi import Assigned, Revoking
 from mqbridge.testing import wait_until
 from tests.fakes import FakeBlock, FakeConnection
 from tests.topic_consumer.shared import ONE, P0, TWO, drain, faked, join, raws, send
@@ -186,3 +186,35 @@ def test_nobody_owns_twice_and_nothing_is_lost_while_members_come_and_go(bus: mq
         thread.join(20)
     assert set(seen) == {b"%d" % number for number in range(total)}
     assert sum(bus.admin.describe_group("g").committed.values()) == total
+
+
+def test_a_partition_that_comes_back_while_it_drains_is_handed_out_again(fake: Any) -> None:
+    """A revoke that nobody saw in time and the assignment behind it, in one look: the new lease is whole."""
+    consumer, subscription = fake
+    subscription.give(FakeBlock(ONE, [b"a"]))
+    (out,) = consumer.poll()
+    subscription.say(Revoking((P0,), 60.0, lambda: None), Assigned({P0: (2, 0)}))
+    subscription.give(FakeBlock(ONE, [b"a"], lease=2))
+    (again,) = consumer.poll()
+    assert consumer.assignment() == (P0,)
+    again.ack()
+    consumer.commit()
+    assert subscription.committed == {P0: 1}
+    with pytest.raises(LeaseLost):
+        out.ack()
+
+
+def test_a_commit_that_fails_after_its_lease_has_ended_is_told(fake: Any) -> None:
+    """The settled prefix was sent, the partition went, and only then came the error: commit() must not call that
+    applied."""
+    consumer, subscription = fake
+    subscription.answering = False
+    subscription.give(FakeBlock(ONE, [b"a"]))
+    consumer.poll()[0].ack()
+    subscription.say(Revoking((P0,), 60.0, lambda: None))
+    consumer.poll(timeout=0)
+    assert consumer.assignment() == ()
+    (answer,) = subscription.unanswered
+    answer(None, ConnectionLost("the coordinator moved", outcome="unknown"))
+    with pytest.raises(LeaseLost, match="coordinator moved"):
+        consumer.commit(1)
