@@ -16,8 +16,9 @@ DestinationKind: TypeAlias = Literal["topic", "queue", "exchange"]
 MAX_NAME_CHARS: Final = 181
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}")
-# Suffixes of derived physical names: a queue's topic on Kafka, a topic's exchange and streams on RabbitMQ.
-_RESERVED: Final = re.compile(r"(?:\.mqq|\.mqt(?:-[0-9]+)?)\Z")
+# Suffixes of derived physical names: a queue's topic on Kafka, a topic's exchange and streams on RabbitMQ, and there the
+# queue that holds the place of a group in a partition.
+_RESERVED: Final = re.compile(r"(?:\.mqq|\.mqt(?:-[0-9]+)?|\.mqg-[0-9]+)\Z")
 _KINDS: Final[tuple[DestinationKind, ...]] = get_args(DestinationKind)
 
 
@@ -26,7 +27,7 @@ def check_name(kind: str, name: str) -> str:
     sentence.
 
     A portable name has 1 to 181 of the ASCII letters, digits and `.`, `_`, `-`, starts with a letter or
-    digit, and does not end in `.mqq`, `.mqt` or `.mqt-` and a number. Upper and lower case differ.
+    digit, and does not end in `.mqq`, `.mqt`, or `.mqt-` or `.mqg-` and a number. Upper and lower case differ.
     """
     if not isinstance(name, str):
         raise ValueError(f"The name of a {kind} is a str, not {name!r}.")

@@ -14,7 +14,7 @@ from mqbridge.semantics.naming import (
 
 
 @pytest.mark.parametrize(
-    "name", ["a", "7", "orders", "Orders.eu-west_1", "a..b", "x.mqqs", "mqq", "x.mqt-", "x.mqt-1a", "x" * 181]
+    "name", ["a", "7", "orders", "Orders.eu-west_1", "a..b", "x.mqqs", "mqq", "x.mqt-", "x.mqt-1a", "x.mqg", "x" * 181]
 )
 def test_portable_names_pass(name: str) -> None:
     """The name comes back unchanged; what only resembles a kept suffix is free."""
@@ -38,6 +38,7 @@ def test_portable_names_pass(name: str) -> None:
         ("x.mqt", "'.mqt'"),
         ("x.mqt-0", "'.mqt-0'"),
         ("x.mqt-12", "'.mqt-12'"),
+        ("g.mqg-0", "'.mqg-0'"),
         (b"a", "is a str"),
     ],
 )
