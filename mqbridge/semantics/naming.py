@@ -16,8 +16,8 @@ DestinationKind: TypeAlias = Literal["topic", "queue", "exchange"]
 MAX_NAME_CHARS: Final = 181
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}")
-# Suffixes of derived physical names: a queue's topic on Kafka; on RabbitMQ a topic's exchange and streams, and the queue
-# that holds the place of a group in a partition.
+# Suffixes of derived physical names: a queue's topic on Kafka; on RabbitMQ a topic's exchange and streams, and the
+# queue that holds the place of a group in a partition.
 _RESERVED: Final = re.compile(r"(?:\.mqq|\.mqt(?:-[0-9]+)?|\.mqg-[0-9]+)\Z")
 _KINDS: Final[tuple[DestinationKind, ...]] = get_args(DestinationKind)
 
