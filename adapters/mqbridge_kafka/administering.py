@@ -1,8 +1,8 @@
-"""Administering topics and groups.
+"""Administering topics; what is asked about the rest goes on from here.
 
 The rule of this room: plain steps on a thread of their own (`aside`), each bounded by a timeout, and a change is done
 only when a broker shows it. What stands at the broker is reported as a specification, so that `diff` compares like with
-like. Queues and exchanges are in queue_administering.py.
+like. Groups are in group_administering.py, queues and exchanges in queue_administering.py.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 
 import confluent_kafka
-from confluent_kafka import ConsumerGroupState, ConsumerGroupType, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, ResourceType
 
-from mqbridge.errors import ConnectionLost, InvalidSpec, NotFound, OperationTimeout, Rejected
+from mqbridge.errors import InvalidSpec, NotFound, OperationTimeout
 from mqbridge.spi import (
     Completion,
     ExchangeDescription,
     GroupDescription,
     GroupSummary,
-    MemberDescription,
     PartitionOffsets,
     QueueDescription,
     StoredMessage,
@@ -39,33 +38,21 @@ from mqbridge_kafka.asking import (
     TRY_S,
     answer,
     at_time,
-    commit_as_admin,
-    committed_of,
     insist,
     offsets_at,
     partitions_of,
 )
 from mqbridge_kafka.errors import ENGINE, code_of, translate
+from mqbridge_kafka.group_administering import GroupAdmin
 from mqbridge_kafka.naming import REGISTRY, is_portable_topic, named, topic_of
 from mqbridge_kafka.queue_administering import QueueAdmin
-from mqbridge_kafka.starting import HAS_MEMBERS
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
 
-T = TypeVar("T")
-
 SHOWN_S: Final = 20.0
 """How long a change is waited for until the brokers show it."""
 LOOK_S: Final = 0.05
-STATES: Final = {
-    ConsumerGroupState.STABLE: "stable",
-    ConsumerGroupState.EMPTY: "empty",
-    ConsumerGroupState.DEAD: "dead",
-    ConsumerGroupState.PREPARING_REBALANCING: "rebalancing",
-    ConsumerGroupState.COMPLETING_REBALANCING: "rebalancing",
-}
-NO_GROUP: Final = (KafkaError.GROUP_ID_NOT_FOUND, KafkaError._UNKNOWN_GROUP)
 
 
 class KafkaAdmin:
@@ -75,6 +62,7 @@ class KafkaAdmin:
         self._connection = connection
         self._client: AdminClient = connection.watch.client
         self._queues = QueueAdmin(connection)
+        self._groups = GroupAdmin(connection)
 
     # --- topics
 
@@ -122,21 +110,17 @@ class KafkaAdmin:
             return None
         raise KafkaException(found.error)
 
-    def _read_topic(self, topic: Topic[Any]) -> Topic[Any]:
-        """How the topic stands there."""
+    def _read_topic(self, topic: Topic[Any], settings_needed: bool = True) -> Topic[Any]:
+        """How the topic stands there; without its settings if they may not be read and are not needed."""
         name = topic_of(topic)
         found = self._describe(name)
         if found is None:
             raise self._no_topic(topic)
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = answer(self._client.describe_configs([resource], request_timeout=TRY_S)[resource])
-        return read_topic(
-            topic.name,
-            len(found.partitions),
-            len(found.partitions[0].replicas),
-            {key: entry.value for key, entry in entries.items()},
-            topic.physical_name,
-        )
+        asked = self._client.describe_configs([resource], request_timeout=TRY_S)[resource]
+        config = _config_of(asked) if settings_needed else _config_if_allowed(asked)
+        partitions = found.partitions
+        return read_topic(topic.name, len(partitions), len(partitions[0].replicas), config, topic.physical_name)
 
     def _no_topic(self, topic: Topic[Any]) -> NotFound:
         return NotFound(
@@ -166,13 +150,12 @@ class KafkaAdmin:
             listed: list[Topic[Any]] = []
             for name in names:
                 try:
-                    entries = answer(configs[resources[name]])
+                    values = _config_if_allowed(configs[resources[name]])
                 except KafkaException as error:
                     if isinstance(translate(error, "looking"), NotFound):
                         continue  # deleted meanwhile
                     raise
                 partitions = found[name].partitions
-                values = {key: entry.value for key, entry in entries.items()}
                 listed.append(read_topic(name, len(partitions), len(partitions[0].replicas), values, None))
             return listed
 
@@ -180,7 +163,7 @@ class KafkaAdmin:
 
     def describe_topic(self, topic: Topic[Any], done: Completion[TopicDescription]) -> None:
         def steps() -> TopicDescription:
-            found = self._read_topic(topic)
+            found = self._read_topic(topic, settings_needed=False)
             name = topic_of(topic)
             places = [(name, partition) for partition in range(found.partitions or 0)]
             starts = self._offsets(dict.fromkeys(places, EARLIEST))
@@ -242,104 +225,16 @@ class KafkaAdmin:
     # --- groups
 
     def list_groups(self, done: Completion[Sequence[GroupSummary]]) -> None:
-        def steps() -> Sequence[GroupSummary]:
-            types = {ConsumerGroupType.CLASSIC, ConsumerGroupType.CONSUMER}
-            listing = answer(self._client.list_consumer_groups(types=types, request_timeout=TRY_S))
-            if listing.errors:
-                raise listing.errors[0]
-            names = sorted(item.group_id for item in listing.valid)
-            found = [self._coordinated(partial(self._group, name), f"describing group {name}") for name in names]
-            return [
-                GroupSummary(group.group_id, _state(group), _protocol(group), len(group.members))
-                for group in found
-                if group is not None
-            ]
-
-        aside("listing groups", done, steps)
-
-    def _coordinated(self, ask: Callable[[], T], what: str) -> T:
-        """What goes to a group's coordinator. Not while the brokers are away: such a question ends the process if the
-        connection breaks under it (librdkafka issue 4605)."""
-
-        def safely() -> T:
-            if self._connection.watch.away:
-                raise ConnectionLost(
-                    f"{what}: the brokers are away. Nothing was applied; try again when they are back.",
-                    outcome="not_applied",
-                    engine=ENGINE,
-                )
-            return ask()
-
-        return insist(safely, what, lambda: False, SHOWN_S)
-
-    def _group(self, name: str) -> Any | None:
-        try:
-            found = answer(self._client.describe_consumer_groups([name], request_timeout=TRY_S)[name])
-        except KafkaException as error:
-            if code_of(error) in NO_GROUP:
-                return None
-            raise
-        return None if found.state == ConsumerGroupState.DEAD else found
+        self._groups.list_groups(done)
 
     def describe_group(self, group: str, done: Completion[GroupDescription]) -> None:
-        def steps() -> GroupDescription:
-            what = f"describing group {group}"
-            found = self._coordinated(lambda: self._group(group), what)
-            if found is None:
-                raise NotFound(f"there is no group {group!r}: nobody consumed or committed under it", engine=ENGINE)
-            native = self._coordinated(lambda: committed_of(self._client, group), what)
-            ends = self._ends(native)
-            committed = {self._portable(place): offset for place, offset in native.items()}
-            lag = {
-                self._portable(place): None if place not in ends else max(0, ends[place] - offset)
-                for place, offset in native.items()
-            }
-            return GroupDescription(
-                group, _state(found), _protocol(found), tuple(map(self._member, found.members)), committed, lag
-            )
-
-        aside(f"describing group {group}", done, steps)
-
-    def _ends(self, places: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """The ends of these partitions; without those of topics that are gone."""
-        try:
-            return self._offsets(dict.fromkeys(places, LATEST))
-        except NotFound:
-            there = {name for name in {name for name, _ in places} if self._describe(name) is not None}
-            return self._offsets({place: LATEST for place in places if place[0] in there})
-
-    def _member(self, member: Any) -> MemberDescription:
-        places = member.assignment.topic_partitions if member.assignment is not None else ()
-        held = tuple(sorted(self._portable((place.topic, place.partition)) for place in places))
-        return MemberDescription(member.member_id, member.group_instance_id or None, held)
-
-    def _portable(self, place: TopicPartition) -> TopicPartition:
-        """A topic that this connection knows under another name than Kafka does is called by that name."""
-        return self._connection.portable_names.get(place[0], place[0]), place[1]
+        self._groups.describe_group(group, done)
 
     def commit_offsets(self, group: str, topic: Topic[Any], offsets: Mapping[int, int], done: Completion[None]) -> None:
-        def commit() -> None:
-            try:
-                commit_as_admin(self._client, group, {(topic_of(topic), p): offset for p, offset in offsets.items()})
-            except KafkaException as error:
-                if code_of(error) in HAS_MEMBERS:
-                    raise _has_members(group) from error
-                raise
-
-        def steps() -> None:
-            if offsets:
-                self._coordinated(commit, f"committing offsets of group {group}")
-
-        aside(f"committing offsets of group {group}", done, steps)
+        self._groups.commit_offsets(group, topic, offsets, done)
 
     def delete_group(self, group: str, done: Completion[None]) -> None:
-        def delete() -> None:
-            answer(self._client.delete_consumer_groups([group], request_timeout=TRY_S)[group])
-
-        def steps() -> None:
-            self._coordinated(delete, f"deleting group {group}")
-
-        aside(f"deleting group {group}", done, steps)
+        self._groups.delete_group(group, done)
 
     # --- health
 
@@ -420,10 +315,28 @@ def topic_config(topic: Topic[Any]) -> dict[str, str]:
     return config
 
 
+def _config_of(asked: Future[Any]) -> dict[str, str | None]:
+    return {key: entry.value for key, entry in answer(asked).items()}
+
+
+def _config_if_allowed(asked: Future[Any]) -> dict[str, str | None] | None:
+    """None where the user may use the topic and not look at its settings: that is a permission of its own
+    (DESCRIBE_CONFIGS), which who only consumes seldom has."""
+    try:
+        return _config_of(asked)
+    except KafkaException as error:
+        if code_of(error) != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise
+        return None
+
+
 def read_topic(
-    name: str, partitions: int, replication: int, config: Mapping[str, str | None], physical_name: str | None
+    name: str, partitions: int, replication: int, config: Mapping[str, str | None] | None, physical_name: str | None
 ) -> Topic[Any]:
-    """A topic as a specification. A policy that both compacts and deletes counts as compacting."""
+    """A topic as a specification; says nothing about settings that are not known. A policy that both compacts and
+    deletes counts as compacting."""
+    if config is None:
+        return Topic(name, partitions=partitions, replication=replication, physical_name=physical_name)
     age_ms = int(config.get("retention.ms") or -1)
     size = int(config.get("retention.bytes") or -1)
     return Topic(
@@ -459,24 +372,3 @@ def problems(configs: Mapping[str, str], brokers: int) -> list[dict[str, str]]:
 
 def _has_leaders(found: Any) -> bool:
     return bool(found.partitions) and all(place.leader >= 0 for place in found.partitions.values())
-
-
-def _state(group: Any) -> str:
-    return STATES.get(group.state, "unknown")
-
-
-def _protocol(group: Any) -> str | None:
-    """The group's way to rebalance, in the words of `consumer(rebalance=...)`."""
-    if group.type == ConsumerGroupType.CONSUMER:
-        return "server"
-    if not group.partition_assignor:
-        return None
-    return "cooperative" if "cooperative" in group.partition_assignor else "eager"
-
-
-def _has_members(group: str) -> Rejected:
-    return Rejected(
-        f"group {group} has members; its offsets can be set only while nobody consumes. Nothing was changed; stop the "
-        "consumers and try again.",
-        engine=ENGINE,
-    )

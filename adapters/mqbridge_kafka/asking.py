@@ -2,8 +2,7 @@
 
 The rule of this room: a question that the cluster cannot answer yet (a coordinator that loads or moves) is asked again
 until its deadline; one that is refused is refused at once. What a consumer or a producer can ask is not asked by the
-AdminClient: its answers end the process when a connection breaks in the wrong moment (assertions of librdkafka 2.16:
-`rd_kafka_enq_once_del_source_return`, its issue 4605, and `rd_kafka_admin_response_parse`).
+AdminClient: what that asks of a group's coordinator can end the process (group_process.py).
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
-from confluent_kafka.admin import AdminClient
 
-from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
+from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout, Outcome
 from mqbridge.spi import TopicPartition
-from mqbridge_kafka.errors import translate
+from mqbridge_kafka.errors import applied, translate
 
 if TYPE_CHECKING:
     from mqbridge_kafka.watching import Watch
@@ -42,16 +40,23 @@ class Metadata(Protocol):
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any: ...
 
 
-def insist(ask: Callable[[], T], what: str, given_up: Callable[[], bool], total_s: float = TOTAL_S) -> T:
-    """What `ask` gives; asked again while the cluster is not ready, until `total_s` or `given_up`."""
+def insist(
+    ask: Callable[[], T], what: str, given_up: Callable[[], bool], total_s: float = TOTAL_S, changes: bool = False
+) -> T:
+    """What `ask` gives; asked again while the cluster is not ready, until `total_s` or `given_up`. What `changes`
+    something is asked again only where it is known that nothing was applied."""
     deadline_s = time.monotonic() + total_s
     pause = threading.Event()
     while True:
         try:
             return ask()
         except (KafkaException, FutureTimeout, MqbridgeError) as error:
-            made = translate(error, what, outcome="not_applied") if not _is_timeout(error) else _late(what)
-            if not isinstance(made, ConnectionLost | OperationTimeout) or given_up() or time.monotonic() >= deadline_s:
+            outcome: Outcome | None = None if changes else "not_applied"
+            made = translate(error, what, outcome=outcome) if not _is_timeout(error) else _late(what, changes)
+            again = isinstance(made, ConnectionLost | OperationTimeout) and (
+                not changes or made.outcome == "not_applied"
+            )
+            if not again or given_up() or time.monotonic() >= deadline_s:
                 raise made from error
         pause.wait(AGAIN_S)
 
@@ -60,8 +65,11 @@ def _is_timeout(error: BaseException) -> bool:
     return isinstance(error, FutureTimeout) and not isinstance(error, MqbridgeError)
 
 
-def _late(what: str) -> OperationTimeout:
-    return OperationTimeout(f"{what}: no answer from the brokers in time", outcome="not_applied", engine="kafka")
+def _late(what: str, changes: bool) -> OperationTimeout:
+    outcome: Outcome = "unknown" if changes else "not_applied"
+    return OperationTimeout(
+        f"{what}: no answer from the brokers in time. {applied(outcome)}", outcome=outcome, engine="kafka"
+    )
 
 
 def answer(future: Future[Any]) -> Any:
@@ -93,6 +101,8 @@ def offsets_by(consumer: Consumer, specs: Mapping[TopicPartition, int]) -> dict[
     """The same, asked by a consumer of one's own."""
     if not specs:
         return {}
+    # What a client does not know of it does not ask for: partitions that were added since it looked the last time.
+    partitions_of(consumer, {name for name, _ in specs})
     places = [Place(name, number, spec) for (name, number), spec in specs.items()]
     found: dict[TopicPartition, int] = {}
     for place in consumer.offsets_for_times(places, timeout=TRY_S):
@@ -100,32 +110,6 @@ def offsets_by(consumer: Consumer, specs: Mapping[TopicPartition, int]) -> dict[
             raise KafkaException(place.error)
         found[place.topic, place.partition] = place.offset
     return found
-
-
-def committed_of(client: AdminClient, group: str) -> dict[TopicPartition, int]:
-    """All that a group has committed; transactions of it that are open make this wait (KIP-447).
-
-    This question and the next go to a coordinator: never while brokers may be away (see `Starting`).
-    """
-    request = [ConsumerGroupTopicPartitions(group)]
-    future = client.list_consumer_group_offsets(request, require_stable=True, request_timeout=TRY_S)[group]
-    found: dict[TopicPartition, int] = {}
-    for place in answer(future).topic_partitions or ():
-        if place.error is not None:
-            raise KafkaException(place.error)
-        if place.offset >= 0:
-            found[place.topic, place.partition] = place.offset
-    return found
-
-
-def commit_as_admin(client: AdminClient, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-    """Set offsets of a group without members; the broker refuses (UNKNOWN_MEMBER_ID) while it has some."""
-    places = [Place(name, partition, offset) for (name, partition), offset in offsets.items()]
-    request = [ConsumerGroupTopicPartitions(group, places)]
-    future = client.alter_consumer_group_offsets(request, request_timeout=TRY_S)[group]
-    for place in answer(future).topic_partitions or ():
-        if place.error is not None:
-            raise KafkaException(place.error)
 
 
 def at_time(timestamp_ms: int) -> int:

@@ -46,7 +46,7 @@ class TopicBlock(Block):
         return decode_headers(self.messages[index].headers())  # type: ignore[arg-type]
 
     def timestamp_ms(self, index: int) -> int:
-        return timestamp_ms_of(self.messages[index].timestamp())
+        return timestamp_ms_of(self.messages[index])
 
     def message_id(self, index: int) -> str | None:
         return message_id_of(self.messages[index].headers())  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ _SHARE = "a share group has no such thing"
 TOPICS: dict[Cap, Support] = {
     Cap.ORDER_PER_PARTITION: _direct(
         "an idempotent producer keeps the order of a partition, also over retries",
-        "with idempotent=False a retry may pass a later batch by only if several are in flight; then one is",
+        "without idempotence one batch is in flight at a time, which is slower",
     ),
     Cap.ORDER_PER_KEY: _direct("records of a key share a partition", "with the by_key partitioner"),
     Cap.PARTITION_BY_KEY: _direct("murmur2 as in the Java client", "records without a key stay on a partition a while"),
@@ -72,7 +72,7 @@ TOPICS: dict[Cap, Support] = {
     ),
     Cap.TRANSACTIONS: _later("transactions are not built yet"),
     Cap.READ_COMMITTED: _direct("isolation.level", "what other clients write in transactions; it is set explicitly"),
-    Cap.ACKS_LEADER: _direct("acks=1", "without idempotence"),
+    Cap.ACKS_LEADER: _direct("acks=1", "without idempotence; nothing is sent twice unless on_unknown='resend'"),
     Cap.ACKS_NONE: _direct("acks=0", "without idempotence; confirmed means handed to the socket"),
     Cap.MIN_INSYNC: _direct("min.insync.replicas"),
     Cap.RETENTION_BY_AGE: _direct("retention.ms, whole segments", "the segment that is written to stays"),
@@ -96,8 +96,9 @@ QUEUES: dict[Cap, Support] = {
         "a share group counts when it hands a message out, so what is released is written anew, with its id and its "
         "attempts in a header, confirmed, and then acknowledged",
         "one write and one place at the tail a release",
-        "a crash between the write and the acknowledgement delivers it twice; what a consumer gives back because it "
-        "crashed, or because its lock ended, is counted",
+        "a crash, or a slow write that outlasts the record lock, between the write and the acknowledgement delivers it "
+        "twice, and a slow write is reported as unknown; what a consumer gives back because it crashed, because its "
+        "lock ended, or because the copy could not be written, is counted",
     ),
     Cap.RETRY_COUNTED: _emulated(
         "RELEASE, which the broker has counted; near its own limit (share.delivery.count.limit, at most 10) the "
@@ -108,12 +109,16 @@ QUEUES: dict[Cap, Support] = {
     Cap.MAX_ATTEMPTS: _emulated(
         "the consumer counts and writes the last failure to the dead-letter queue before it acknowledges it",
         "one write a dead letter",
-        "a message whose consumers die over it is dead-lettered by the next consumer; two that die in just that "
-        "moment, when the broker's limit of 10 is reached, lose it",
+        "a message whose consumers die over it is dead-lettered by the next consumer; while the dead-letter queue "
+        "cannot be written, it is written anew into its own queue before the broker's limit of 10 is reached, and "
+        "tried again after at most 5 s; it is lost if its last two deliveries, the 9th and the 10th, both end with "
+        "neither write done: consumers that die or close in just that moment, or a log that cannot be written for the "
+        "length of both record locks",
     ),
     Cap.ATTEMPT_NUMBER: _direct(
         "the share group's delivery count, and what a header carries of earlier copies",
-        "a message that comes in just when a consumer closes or stops fetching may be counted once unseen",
+        "a message that comes in just when a consumer closes or stops fetching may be counted once unseen, and each "
+        "try to write its dead letter that fails counts",
     ),
     Cap.REDELIVERED: _direct(
         "from the attempts, and from the header of a copy", "after a broker's crash a first redelivery may not show it"
@@ -132,7 +137,9 @@ QUEUES: dict[Cap, Support] = {
     Cap.DEAD_LETTER: _emulated(
         "the consumer writes the letter, confirmed, then acknowledges the message",
         "one write a letter",
-        "a crash in between writes it twice; what no consumer receives is not dead-lettered",
+        "a crash in between, or a slow write that outlasts the record lock, writes it twice, and a slow write is "
+        "reported as unknown; what no consumer receives is not dead-lettered; while the dead-letter queue cannot be "
+        "written the message stays in its queue, and reject() fails at commit()",
     ),
     Cap.BROWSE_DEAD_LETTERS: _later(
         "which letters are settled is known to the share group alone, and the client cannot ask it; to read the topic "
@@ -179,7 +186,11 @@ BOTH: dict[Cap, Support] = {
     Cap.NULL_VALUE: _direct("null and empty are different"),
     Cap.EMPTY_KEY: _direct("null and empty are different"),
     Cap.REPEATED_HEADERS: _direct("kept, in order"),
-    Cap.RESUMES_AFTER_RESTART: _direct("the client connects again; members rejoin by themselves"),
+    Cap.RESUMES_AFTER_RESTART: _direct(
+        "the client connects again; members rejoin by themselves",
+        "a broker away for longer than session_timeout_s ends the leases; the group then lets the old member go after "
+        "up to as long again",
+    ),
     Cap.SEVERAL_PROCESSES: _direct("the broker is one for all"),
     Cap.TLS: _direct("kafkas://"),
     Cap.PASSWORDS: _direct("SASL PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512"),

@@ -8,7 +8,7 @@ member's word that counts: refused. All on the thread that owns the client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -16,7 +16,7 @@ from confluent_kafka import TopicPartition as Place
 
 from mqbridge.errors import MqbridgeError
 from mqbridge.spi import Completion, TopicPartition
-from mqbridge_kafka.errors import native_error, translate
+from mqbridge_kafka.errors import meaning_of, native_error, translate
 
 Offsets: TypeAlias = Mapping[TopicPartition, tuple[int, int]]
 Refused: TypeAlias = tuple[TopicPartition, ...]
@@ -56,6 +56,7 @@ class Commits:
         self._included: set[tuple[TopicPartition, int]] = set()
         self._again_at_s: float | None = None
         self._since_s = 0.0
+        self._leaving: frozenset[TopicPartition] = frozenset()
 
     def add(self, offsets: Offsets, done: Completion[Refused]) -> None:
         """To be committed with the next `send`."""
@@ -82,8 +83,14 @@ class Commits:
         except KafkaException as error:
             self._answered(native_error(error), ())
 
-    def send_now(self, consumer: Consumer) -> None:
-        """Commit what waits and wait for it: before a partition is given up. What is under way goes with it."""
+    def send_now(self, consumer: Consumer, leaving: Iterable[TopicPartition] = ()) -> None:
+        """Commit what waits and wait for it: before partitions are given up. What is under way goes with it. What the
+        group refuses for one that is leaving is refused: there is no next generation for it."""
+        self._leaving = frozenset(leaving)
+        self._commit_waiting(consumer)
+        self._leaving = frozenset()
+
+    def _commit_waiting(self, consumer: Consumer) -> None:
         self._flight, self._waiting = [*self._flight, *self._waiting], []
         self._again_at_s = None
         self._sent = {}
@@ -151,9 +158,11 @@ class Commits:
                     refused.append(place)
                 elif failure is None:
                     continue
-                elif failure.code() in GONE or self._lease_of(place) != lease:
+                elif meaning_of(failure) in GONE or self._lease_of(place) != lease:
                     refused.append(place)
                 elif failure.code() == KafkaError.ILLEGAL_GENERATION:
+                    refused.append(place)
+                elif failure.code() in OVERTAKEN and place in self._leaving:
                     refused.append(place)
                 else:
                     trouble = failure

@@ -85,7 +85,7 @@ class Courier:
             if time.monotonic() >= deadline_s:
                 break
             outlet.seal()
-        return [None if error is None else _failure(error, what) for error in list(parcel.errors)]
+        return [None if error is None else _failure(error, what, timeout_s) for error in list(parcel.errors)]
 
     def _produce(self, outlet: Outlet, letter: Letter, parcel: _Parcel, place: int, deadline_s: float) -> None:
         pause = threading.Event()
@@ -137,11 +137,11 @@ class Courier:
             self._outlet.abandon()
 
 
-def _failure(error: KafkaError | BaseException, what: str) -> MqbridgeError:
+def _failure(error: KafkaError | BaseException, what: str, timeout_s: float) -> MqbridgeError:
     if isinstance(error, KafkaError) and error.code() == KafkaError._TIMED_OUT:
         return OperationTimeout(
-            f"{what}: no answer within {DELIVERY_S:g} s. It may have been written; it will be tried again with the "
-            "next delivery, and may then be there twice.",
+            f"{what}: no answer within {timeout_s:.3g} s. It may have been written, or be written yet; repeating it "
+            "may duplicate it.",
             outcome="unknown",
             engine=ENGINE,
         )

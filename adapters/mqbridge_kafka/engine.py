@@ -25,6 +25,7 @@ from mqbridge_kafka.registry import Registry
 from mqbridge_kafka.replaying import KafkaReplay
 from mqbridge_kafka.sending import KafkaSender
 from mqbridge_kafka.settings import OPTIONS, read_settings
+from mqbridge_kafka.share_queue import ShareQueue
 from mqbridge_kafka.watching import Watch
 
 T = TypeVar("T")
@@ -113,8 +114,6 @@ class KafkaConnection:
         return GroupMember(self, spec, ready)
 
     def subscribe_queue(self, spec: spi.QueueSubscriptionSpec, ready: Callable[[], None]) -> spi.QueueSubscription:
-        from mqbridge_kafka.share_queue import ShareQueue
-
         return ShareQueue(self, spec, ready)
 
     def replay(self, topic: Topic[Any], ready: Callable[[], None]) -> spi.ReplaySource:

@@ -46,7 +46,11 @@ _AWAY = "The client goes on connecting by itself; try again."
 _LATER = "Try again."
 _UNSURE = "It may have been applied: look before you repeat it, for repeating may duplicate it."
 _EXISTS = "Make it with admin.ensure(); sending and consuming never create one."
-_SMALLER = "Send a reference to where the data lies, split it, or raise message.max.bytes of broker and topic."
+_SMALLER = (
+    "Send a reference to where the data lies, split it, or raise the topic's max.message.bytes (the broker's "
+    "message.max.bytes counts where the topic has none). It counts whole batches: where small messages are refused, "
+    "give the producer a smaller batch_bytes=."
+)
 
 _K = KafkaError
 _NOT: Final[Outcome] = "not_applied"
@@ -59,10 +63,15 @@ RULES: Final[dict[int, Rule]] = {
     _K.UNSUPPORTED_SASL_MECHANISM: Rule(Denied, _NOT, "The brokers do not offer this mechanism: set sasl= in the URL."),
     _K.ILLEGAL_SASL_STATE: Rule(Denied, _NOT, _AUTH),
     _K.SECURITY_DISABLED: Rule(Unsupported, _NOT, "The brokers have no access lists configured."),
-    _K._SSL: Rule(Denied, _NOT, _TLS),
+    _K._SSL: Rule(Unreachable, _NOT, _TLS),
     _K.TOPIC_AUTHORIZATION_FAILED: Rule(Denied, _NOT, _ACL),
     _K.GROUP_AUTHORIZATION_FAILED: Rule(Denied, _NOT, _ACL),
-    _K.CLUSTER_AUTHORIZATION_FAILED: Rule(Denied, _NOT, _ACL),
+    _K.CLUSTER_AUTHORIZATION_FAILED: Rule(
+        Denied,
+        _NOT,
+        "The broker's access lists say no; ask for the permission. Who sends needs WRITE on a topic, or "
+        "IDEMPOTENT_WRITE on the cluster, and a new producer once it is given.",
+    ),
     _K.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: Rule(Denied, _NOT, _ACL),
     # what is there
     _K.UNKNOWN_TOPIC_OR_PART: Rule(NotFound, _NOT, _EXISTS),
@@ -208,12 +217,20 @@ def translate(
     facts = {"native_code": native.name(), **facts}
     if issubclass(rule.kind, Unsupported):
         facts.setdefault("capability", native.name())
-    text = f"{what}: {native.str()} ({native.name()}). {applied(became)} {rule.advice}".rstrip()
+    text = f"{what}: {native.str()} ({native.name()}). {applied(became)} {_advice(rule, became)}".rstrip()
     made = rule.kind(text, outcome=became, engine=ENGINE, **facts)
     if rule.retryable is not None:
         made.retryable = rule.retryable
     made.__cause__ = error if isinstance(error, BaseException) else KafkaException(native)
     return made
+
+
+def _advice(rule: Rule, outcome: Outcome) -> str:
+    """What the rule advises; without its doubt where the caller knows what became of it."""
+    if outcome == "unknown" or not rule.advice.endswith(_UNSURE):
+        return rule.advice
+    again = _LATER if outcome == "not_applied" and rule.retryable is not False else ""
+    return rule.advice.removesuffix(_UNSURE) + again
 
 
 def applied(outcome: Outcome) -> str:
@@ -226,17 +243,20 @@ def applied(outcome: Outcome) -> str:
 def _without_code(error: BaseException | KafkaError, what: str, outcome: Outcome | None) -> MqbridgeError:
     """What the client raises as a plain Python error: wrong arguments, or a client that is closed."""
     made: MqbridgeError
+    became: Outcome
     if isinstance(error, MqbridgeError):
         return error
     if isinstance(error, RuntimeError):
+        became = outcome or "unknown"
         made = ConnectionLost(
-            f"{what}: {error}. Whether it was applied is not known. The client of this connection is closed.",
-            outcome=outcome or "unknown",
+            f"{what}: {error}. {applied(became)} The client of this connection is closed.",
+            outcome=became,
             retryable=False,
             engine=ENGINE,
         )
     else:
-        made = ConfigurationError(f"{what}: {error}. Nothing was applied.", engine=ENGINE)
+        became = outcome or "not_applied"
+        made = ConfigurationError(f"{what}: {error}. {applied(became)}", outcome=became, engine=ENGINE)
     if isinstance(error, BaseException):
         made.__cause__ = error
     return made

@@ -20,10 +20,11 @@ from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound, OperationTi
 from mqbridge.messages import RawHeaders
 from mqbridge.topology import Exchange
 from mqbridge_kafka.catalogue import Catalogue, Route
-from mqbridge_kafka.errors import ENGINE, translate
+from mqbridge_kafka.errors import ENGINE
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.outlet import Outlet
-from mqbridge_kafka.queue_records import headers_for_queue, now_ms, record_timestamp, report_confirmed, too_large
+from mqbridge_kafka.queue_records import headers_for_queue, now_ms, report_confirmed, too_large
+from mqbridge_kafka.records import record_timestamp
 
 _NAMED: Final = 20
 """So many queues are named in an error."""
@@ -156,7 +157,7 @@ class ExchangeChannel:
         except BufferError:
             return False
         except KafkaException as error:
-            self._end(fan_out, route.queue, translate(error, f"sending to {self._exchange}"))
+            self._end(fan_out, route.queue, self._outlet.why(error, f"sending to {self._exchange}"))
         return True
 
     def seal(self) -> None:
@@ -187,7 +188,11 @@ class ExchangeChannel:
                 self._left.popleft()
 
     def _on_delivery(self, fan_out: FanOut, queue: str, error: KafkaError | None, _message: Message) -> None:
-        self._end(fan_out, queue, None if error is None else translate(error, f"sending to {self._exchange}"))
+        if error is None:
+            self._outlet.wrote = True
+            self._end(fan_out, queue, None)
+        else:
+            self._end(fan_out, queue, self._outlet.why(error, f"sending to {self._exchange}"))
 
     def _end(self, fan_out: FanOut, queue: str, error: MqbridgeError | None) -> None:
         with self._ending:

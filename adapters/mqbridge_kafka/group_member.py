@@ -52,7 +52,7 @@ from mqbridge_kafka.holding import Holding, Holdings
 from mqbridge_kafka.member_client import MemberClient, member_config
 from mqbridge_kafka.naming import topic_of
 from mqbridge_kafka.settings import log
-from mqbridge_kafka.starting import Starting, commit_now
+from mqbridge_kafka.starting import Starting
 from mqbridge_kafka.watching import never_destroy
 
 if TYPE_CHECKING:
@@ -86,14 +86,11 @@ class GroupMember:
         self._spec = spec
         self._ready = ready
         self._topics = {topic_of(topic): topic for topic in spec.topics}
-        self._physical = {topic.name: name for name, topic in self._topics.items()}
-        topics = {topic_of(topic): topic for topic in spec.topics}
-        connection.portable_names.update((name, topic.name) for name, topic in topics.items())
-        self._topics = topics
+        connection.portable_names.update((name, topic.name) for name, topic in self._topics.items())
         self._events: deque[Event] = deque()
         self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._holdings = Holdings(connection.settings.buffer_bytes >> 2)
-        self._starting = Starting(spec.group, tuple(topics), spec.start, lambda: self._closing)
+        self._starting = Starting(spec.group, tuple(self._topics), spec.start, lambda: self._closing)
         self._last_take_s = time.monotonic()
         self._active_s = self._last_take_s
         self._full_since_s: float | None = None
@@ -104,7 +101,7 @@ class GroupMember:
         self._on_closed: Completion[None] | None = None
         config = connection.config("consumer") | member_config(connection.settings, spec)
         config |= {"error_cb": self._on_error, "on_commit": self._on_commit}
-        self._client = MemberClient(config, topics, spec.rebalance != "eager", self._holdings)
+        self._client = MemberClient(config, self._topics, spec.rebalance != "eager", self._holdings)
         self._commits = Commits(f"committing for group {spec.group}", self._holdings.lease, self._client.physical)
         connection.parts[self] = None
         connection.watch.listeners.append(self._brokers)
@@ -235,13 +232,15 @@ class GroupMember:
 
     def _sort(self, messages: list[Message]) -> None:
         """Into blocks of one partition each, in order; errors are no records."""
-        if any(map(Message.error, messages)):
-            for message in messages:
-                if message.error():
-                    self._on_trouble(message)
+        troubles = [message for message in messages if message.error()]
+        if troubles:
             messages = [message for message in messages if not message.error()]
-            if not messages:
-                return
+        if messages:
+            self._part(messages)
+        for trouble in troubles:  # after what was fetched before it: an offset that is lost is the next one
+            self._on_trouble(trouble)
+
+    def _part(self, messages: list[Message]) -> None:
         numbers = list(map(Message.partition, messages))
         names = [messages[0].topic()] * len(messages) if len(self._topics) == 1 else list(map(Message.topic, messages))
         if numbers.count(numbers[0]) == len(numbers) and names.count(names[0]) == len(names):
@@ -301,13 +300,9 @@ class GroupMember:
         if leased:
             self._say(Assigned(leased))
 
-    def _commit_start(self, offsets: Mapping[TopicPartition, int]) -> None:
+    def _commit_start(self, commit: Callable[[], None]) -> None:
         """Commit where topics start that nobody of the group has read yet. Too late means: no member any more, and
         what is being assigned is lost again in a moment."""
-
-        def commit() -> None:
-            commit_now(self._client.consumer, offsets)
-
         try:
             insist(commit, f"committing where group {self._spec.group} starts", lambda: self._closing, START_S)
         except MqbridgeError as error:
@@ -319,13 +314,14 @@ class GroupMember:
         mine = tuple(place for place in map(self._client.portable, places) if place in self._holdings)
         if mine and self._absent:
             self._say(Lost(mine, self._silence()))
-        elif mine and not self._closing:
-            self._give_up(consumer, mine)
+        elif mine and not self._closing and not self._give_up(consumer, mine):
+            self._say(Lost(mine, "not drained in time"))
         self._holdings.end(mine)
         self._client.unassign(places)
 
-    def _give_up(self, consumer: Consumer, mine: tuple[TopicPartition, ...]) -> None:
-        """Let the application settle what is out, and commit it; the group waits for us meanwhile."""
+    def _give_up(self, consumer: Consumer, mine: tuple[TopicPartition, ...]) -> bool:
+        """Let the application settle what is out, and commit it; the group waits for us meanwhile. False if it did not
+        finish in time."""
         deadline_s = DRAIN_SHARE * self._spec.max_poll_interval_s
         until_s = time.monotonic() + deadline_s
         finished: list[bool] = []
@@ -338,8 +334,9 @@ class GroupMember:
         self._say(Revoking(mine, deadline_s, done))
         while not finished and not self._closing and time.monotonic() < until_s:
             self._obey(LOOK_S)
-            self._commits.send_now(consumer)
-        self._commits.send_now(consumer)
+            self._commits.send_now(consumer, mine)
+        self._commits.send_now(consumer, mine)
+        return bool(finished) or self._closing
 
     def _on_lost(self, consumer: Consumer, places: list[Place]) -> None:
         mine = self._holdings.end(map(self._client.portable, places))
@@ -405,8 +402,8 @@ class GroupMember:
         target = first if self._spec.on_gap == "earliest" else end
         log.warning("group %s: %s/%d goes from %d to %d, on_gap=%s", self._spec.group, *place, wanted, target,
                     self._spec.on_gap)
-        self._holdings.seek(place, target)
-        self._client.seek(place, lease, target)
+        if self._holdings.skip(place, lease, target):
+            self._client.skip(place, target)
 
     # --- silence and the end
 
@@ -414,7 +411,6 @@ class GroupMember:
         """Not polled for too long, it leaves the group, so that another member may go on."""
         if not self._absent and time.monotonic() - self._last_take_s > self._spec.max_poll_interval_s:
             self._absent = True
-            self._client.held_back = False
             self._client.consumer.unsubscribe()
 
     def _silence(self) -> str:
@@ -424,7 +420,7 @@ class GroupMember:
         )
 
     def _come_back(self) -> None:
-        if self._absent:
+        if self._absent and not self._closing:
             self._absent = False
             self._subscribe()
 
@@ -435,10 +431,12 @@ class GroupMember:
         except (KafkaException, RuntimeError) as error:
             log.info("group %s: %s", self._spec.group, error)
         self._ended = True
-        self._obey(0.0)
-        self._commits.abort(self._closed())
-        if self._on_closed is not None:
-            self._on_closed(None, None)
+        try:
+            self._obey(0.0)
+        finally:  # who waits is told, whatever an application's command did
+            self._commits.abort(self._closed())
+            if self._on_closed is not None:
+                self._on_closed(None, None)
 
 
 def _offset_lost(group: str, place: TopicPartition, wanted: int, first: int, end: int) -> OffsetLost:

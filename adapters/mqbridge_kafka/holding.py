@@ -126,6 +126,16 @@ class Holdings:
             self._count(place, held, block.count, size)
         return True
 
+    def skip(self, place: TopicPartition, lease: int, offset: int) -> bool:
+        """The client is to go on at `offset`; what was fetched before is still handed out. False if the partition is
+        not ours any more, or the application has just chosen another place."""
+        with self._lock:
+            held = self._held.get(place)
+            if held is None or held.lease != lease or held.moving:
+                return False
+            held.position = offset
+        return True
+
     def moved(self, place: TopicPartition, lease: int) -> None:
         """The client has done a seek."""
         with self._lock:

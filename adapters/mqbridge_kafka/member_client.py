@@ -24,7 +24,8 @@ Callback = Callable[[Consumer, list[Place]], None]
 
 
 def reading_config(settings: Settings) -> dict[str, Any]:
-    """What every reader of topics is configured with. Half of `buffer_bytes` is the client's, the rest is ours."""
+    """What every reader of topics is configured with. Of `buffer_bytes` the client fetches a half ahead, and a quarter
+    waits in our own store; the last quarter is for what is on its way between them, and what Python adds to records."""
     return {
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -114,6 +115,11 @@ class MemberClient:
         """Read on from `offset`, if the lease is still ours."""
         if self._holdings.lease(place) != lease:
             return
+        self.skip(place, offset)
+        self._holdings.moved(place, lease)
+
+    def skip(self, place: TopicPartition, offset: int) -> None:
+        """Go on at `offset`, on the client's own account: the application chose nothing."""
         native = Place(self.physical(place), place[1], offset)
         try:
             self.consumer.seek(native)
@@ -122,7 +128,6 @@ class MemberClient:
                 raise
             # It does not read this partition now, for instance after an offset that was lost: begin it anew.
             self._begin_anew(native)
-        self._holdings.moved(place, lease)
 
     def _begin_anew(self, native: Place) -> None:
         if self._incremental:
@@ -158,7 +163,11 @@ class MemberClient:
         return self.portable(place) in self._holdings.paused
 
     def _pause_again(self, places: Sequence[Place]) -> None:
-        """What the client has just begun to read, and should not."""
+        """What the client has just begun to read, and should not; and the reverse, for it keeps a partition's pause
+        while the partition is not its own (librdkafka, `RD_KAFKA_TOPPAR_F_APP_PAUSE`)."""
         shut = [place for place in places if self.held_back or self._is_paused(place)]
+        open_ = [place for place in places if place not in shut]
+        if open_:
+            self.consumer.resume(open_)
         if shut:
             self.consumer.pause(shut)

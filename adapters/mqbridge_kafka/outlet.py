@@ -37,6 +37,8 @@ LEAST_PROPAGATION_MS: Final = 1000
 """For so long (or `metadata_s`) after its first use, a topic that a broker does not know is taken for a young one."""
 _ENDED: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE)
 """What the client says of messages once it has ended: of new ones, and of those that it had not sent."""
+REASON_S: Final = 1.0
+"""How long after it has ended the client may keep us waiting for why."""
 COMPRESSIONS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -88,6 +90,7 @@ class Outlet:
         self.wrote = False
         """Whether a message was ever confirmed; told by the channels."""
         self._ended_by: KafkaError | None = None
+        self._asked_s: float | None = None
         self._rooms: list[Room] = []
         self._wake = threading.Event()
         self._sealed_s: float | None = None
@@ -148,10 +151,20 @@ class Outlet:
     def why(self, error: KafkaError | KafkaException, what: str) -> MqbridgeError:
         """What a send that failed is told. Once the client has ended, that is why: without a right to send, for
         instance, the broker gives it no producer id, and then nothing at all was written."""
-        if self._ended_by is None or code_of(error) not in _ENDED:
+        code = code_of(error)
+        if code not in _ENDED or (self._ended_by is None and code != KafkaError._FATAL):
             return translate(error, what)
-        never_sent = code_of(error) == KafkaError._FATAL or not self.wrote
-        return translate(self._ended_by, what, outcome="not_applied" if never_sent else "unknown")
+        never_sent = code == KafkaError._FATAL or not self.wrote
+        return translate(self._ended_by or error, what, outcome="not_applied" if never_sent else "unknown")
+
+    def says_why_soon(self, error: KafkaException) -> bool:
+        """The client takes no messages any more, and has not said why yet: it tells the thread that serves it."""
+        if code_of(error) != KafkaError._FATAL or self._ended_by is not None:
+            return False
+        if self._asked_s is None:
+            self._asked_s = time.monotonic()
+        self.wake()
+        return time.monotonic() - self._asked_s < REASON_S
 
     def _served_by(self, serve: Callable[[float], object], timeout_s: float) -> None:
         """The client says that it has ended by raising from whatever serves it, and not to `error_cb`."""

@@ -12,17 +12,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Message
 
 from mqbridge.errors import ConnectionLost, LeaseLost, MqbridgeError, NotFound, OperationTimeout
 from mqbridge.spi import Completion, SettleFailed
+from mqbridge_kafka.courier import DELIVERY_S
 from mqbridge_kafka.errors import ENGINE, translate
+from mqbridge_kafka.letters import Arrived, Letter
 from mqbridge_kafka.settings import log
 from mqbridge_kafka.share_client import ShareClient, arrived
-from mqbridge_kafka.share_orders import GIVE_BACK_S, Held, Order, Settlement
-from mqbridge_kafka.verdicts import Terms, Verb, judge, on_arrival
+from mqbridge_kafka.verdicts import Terms, Verb, judge, least_left_s, on_arrival, pause_s, saved, what_next
 from mqbridge_kafka.watching import never_destroy
 
 if TYPE_CHECKING:
@@ -33,9 +35,54 @@ POLL_S: Final = 0.1
 IDLE_S: Final = 1.0
 """A member that nobody needed for so long leaves the group; the next one joins within some 40 ms."""
 AGAIN_S: Final = 0.25
+GIVE_BACK_S: Final = 5.0
+"""So long a message may be held unseen; then other consumers get it, uncounted, from the tail."""
 CLOSING_S: Final = 5.0
 """For giving back when a consumer is closed; what takes longer is given back by the broker, counted."""
 NOT_OURS: Final = KafkaError.INVALID_RECORD_STATE
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One acquired record. `until_s` is when its lock ends for us.
+
+    Once a letter for it could not be written it is `stuck`: at `again_s` it is handed on, or `rescue` is written.
+    """
+
+    token: int
+    puller: Puller
+    message: Message
+    arrival: Arrived
+    acquired_s: float
+    until_s: float
+    shown: bool = False
+    again_s: float | None = None
+    rescue: Letter | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Settlement:
+    """One call of `settle`: how many of its orders are open, what was refused, and what failed."""
+
+    done: Completion[tuple[int, ...]]
+    open: int = 0
+    refused: list[int] = field(default_factory=list)
+    failed: dict[int, MqbridgeError] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """What a puller is told to do with one record, and how far it has come."""
+
+    held: Held
+    verb: Verb
+    text: str | None = None
+    settlement: Settlement | None = None
+    accept: bool = False
+    letter: Letter | None = None
+    written: bool = False
+    failure: MqbridgeError | None = None
 
 
 class Puller:
@@ -193,34 +240,41 @@ class Puller:
 
     def _next_orders(self) -> list[Order]:
         """Wait for orders, or for the moment when something must be done without any."""
-        queue = self._queue
-        with queue.lock:
+        with self._queue.lock:
             while True:
                 orders = list(self.orders)
                 self.orders.clear()
                 ordered = {order.held.token for order in orders}
                 free = [held for held in self._lot.values() if held.token not in ordered]
                 now_s = time.monotonic()
-                due, verb = self._due(free, now_s)
-                if due:
-                    queue.withdraw(due)
-                    orders += [Order(held, verb) for held in due]
+                orders += self._due(free, now_s)
                 if orders or self.calls or not self._lot:
                     return orders
-                moments = [one.until_s if one.shown else self._given_back_s(one) for one in free]
-                self.woken.wait(max(0.001, min(moments) - now_s))
+                self.woken.wait(max(0.001, min(self._moment_s(one) for one in free) - now_s))
 
-    def _due(self, free: list[Held], now_s: float) -> tuple[list[Held], Verb]:
-        """What nobody gave an order for and must go now."""
+    def _due(self, free: list[Held], now_s: float) -> list[Order]:
+        """What nobody gave an order for and must go now. Under the queue's lock."""
         queue = self._queue
-        if self._lost:
-            return free, "drop"
-        if queue.closing:
-            return free, "drop" if queue.away or queue.is_gone() else "return"
-        ended = [one for one in free if now_s >= one.until_s]
-        if ended:
-            return ended, "drop"
-        return [one for one in free if not one.shown and now_s >= self._given_back_s(one)], "return"
+        if self._lost or (queue.closing and (queue.away or queue.is_gone())):
+            due, verb = free, "drop"
+        else:
+            due = [one for one in free if queue.closing or now_s >= self._moment_s(one)]
+            verb = "return"
+        queue.withdraw([one for one in due if one.again_s is None])
+        return [Order(one, "drop" if verb == "drop" else self._verb_due(one, now_s)) for one in due]
+
+    def _verb_due(self, held: Held, now_s: float) -> Verb:
+        if now_s >= held.until_s:
+            return "drop"
+        if held.again_s is None:
+            return "return"
+        return "hand on" if held.rescue is None else "save"
+
+    def _moment_s(self, held: Held) -> float:
+        """When a record must go that nobody orders anything for."""
+        if held.again_s is not None:
+            return min(held.again_s, held.until_s)
+        return held.until_s if held.shown else self._given_back_s(held)
 
     def _given_back_s(self, held: Held) -> float:
         """When a message that nobody was shown goes to others: well before its lock ends, for that would be counted."""
@@ -231,65 +285,114 @@ class Puller:
         if not orders:
             return set()
         self._carrying = orders
-        queue, terms = self._queue, self._terms()
-        if self._lost:  # nothing is written for what the broker gives to others already
-            for order in orders:
-                order.verb = "drop"
-        wall_ms = queue.connection.clock.wall_ms()
-        verdicts = [judge(one.verb, one.text, one.held.arrival, terms, wall_ms) for one in orders]
-        letters = [verdict.letter for verdict in verdicts if verdict.letter is not None]
-        what = f"settling {len(orders)} messages of {queue.spec.queue}"
-        errors = iter(self._deliver(letters, what))
-        told: list[tuple[Message, AcknowledgeType]] = []
-        unwritten: dict[int, MqbridgeError] = {}
-        for order, verdict in zip(orders, verdicts, strict=True):
-            error = None if verdict.letter is None else next(errors)
-            if error is not None:
-                unwritten[order.held.token] = error
-            accept = verdict.accept and error is None
-            told.append((order.held.message, AcknowledgeType.ACCEPT if accept else AcknowledgeType.RELEASE))
-        refusals = client.settle(told)
-        refused = self._conclude(orders, refusals, unwritten, what)
+        self._decide(orders)
+        self._write([order for order in orders if order.letter is not None])
+        going = [order for order in orders if not self._keep(order)]
+        told = [(one.held.message, AcknowledgeType.ACCEPT if one.accept else AcknowledgeType.RELEASE) for one in going]
+        refusals = client.settle(told) if told else {}
+        refused = self._conclude(orders, going, refusals)
         self._carrying = ()
         return refused
 
-    def _deliver(self, letters: Sequence[Any], what: str) -> list[MqbridgeError | None]:
-        courier = self._queue.connection.courier
-        if self._queue.closing:
-            return courier.deliver(letters, what, CLOSING_S)
-        return courier.deliver(letters, what)
+    def _decide(self, orders: Sequence[Order]) -> None:
+        """What each order means now. One that comes too late for its letter is dropped: what the broker gives to
+        others by then must not be written as well."""
+        queue, terms = self._queue, self._terms()
+        wall_ms, now_s = queue.connection.clock.wall_ms(), time.monotonic()
+        for order in orders:
+            held = order.held
+            if self._lost:
+                order.verb = "drop"
+            if order.verb == "save":
+                order.accept, order.letter = True, held.rescue
+            else:
+                order.accept, order.letter = judge(order.verb, order.text, held.arrival, terms, wall_ms)
+            if order.letter is not None and held.until_s - now_s < least_left_s(queue.lock_s):
+                order.verb, order.accept, order.letter = "drop", False, None
+
+    def _write(self, orders: Sequence[Order]) -> None:
+        """Write the letters; for one that cannot be, the message itself where the broker would soon drop it."""
+        terms = self._terms()
+        pressed = any(order.held.arrival.deliveries >= terms.rewrite_at for order in orders)
+        self._deliver(orders, [order.letter for order in orders if order.letter is not None], 2 if pressed else 1)
+        failed = [order for order in orders if order.failure is not None]
+        for order in failed:
+            order.held.rescue = order.held.rescue or saved(order.verb, order.held.arrival, terms)
+        second = [order for order in failed if order.held.rescue is not None and order.verb != "save"]
+        first = [order.failure for order in second]
+        self._deliver(second, [order.held.rescue for order in second if order.held.rescue is not None], 1)
+        for order, failure in zip(second, first, strict=True):
+            order.failure = failure
+        for order in failed:
+            assert order.failure is not None
+            after = what_next(order.verb, order.held.arrival, terms, is_saved=order.written)
+            order.failure = _about(order.failure, f"{order.failure} {after}")
+
+    def _deliver(self, orders: Sequence[Order], letters: Sequence[Letter], share: int) -> None:
+        """Give the letters to the courier, for that share of what the locks leave; a closing consumer waits less."""
+        if not orders:
+            return
+        queue = self._queue
+        most_s = CLOSING_S if queue.closing else DELIVERY_S
+        left_s = (min(order.held.until_s for order in orders) - time.monotonic()) / share
+        what = f"writing {len(letters)} dead letters or copies for {queue.spec.queue}"
+        errors = queue.connection.courier.deliver(letters, what, max(0.0, min(most_s, left_s)))
+        for order, error in zip(orders, errors, strict=True):
+            order.failure, order.written, order.accept = error, error is None, error is None
+
+    def _keep(self, order: Order) -> bool:
+        """Does the record stay, for a while, because what had to be written could not be?"""
+        if order.failure is None or order.accept or self._lost or self._queue.closing:
+            return False
+        held = order.held
+        held.failures += 1
+        held.again_s = time.monotonic() + pause_s(held.arrival.attempt - 1 + held.failures)
+        return True
 
     def _conclude(
-        self,
-        orders: Sequence[Order],
-        refusals: dict[int, KafkaError | None],
-        unwritten: dict[int, MqbridgeError],
-        what: str,
+        self, orders: Sequence[Order], going: Sequence[Order], refusals: dict[int, KafkaError | None]
     ) -> set[int]:
         queue = self._queue
         refused: set[int] = set()
+        failed = {order.held.token: order.failure for order in orders if order.failure is not None}
         unsure: dict[int, MqbridgeError] = {}
         broken: KafkaError | None = None
-        for order in orders:
+        for order in going:
             token = order.held.token
             self._lot.pop(token, None)
             refusal = refusals.get(order.held.message.partition() or 0)
             if order.verb == "drop":
                 refused.add(token)
+                if order.held.rescue is not None and order.held.arrival.deliveries >= self._terms().limit:
+                    log.error("a message of %s could not be written anew, and the broker drops it", queue.spec.queue)
                 continue
             if refusal is None:
                 continue
             if refusal.code() != NOT_OURS:
                 broken = refusal
-            made = translate(refusal, what)
-            if made.outcome == "not_applied" or refusal.code() == NOT_OURS:
+            made = translate(refusal, f"settling {len(going)} messages of {queue.spec.queue}")
+            if order.written:
+                unsure[token] = self._twice(made)
+            elif made.outcome == "not_applied" or refusal.code() == NOT_OURS:
                 refused.add(token)
             else:
-                unsure[token] = made
-        self._tell(orders, refused, unsure | unwritten)
+                unsure[token] = _about(made, f"{made} What was not settled will be delivered again.")
+        self._tell(orders, refused, unsure | failed)
         if broken is not None and not self._lost:
             queue.interrupted(f"the broker does not know what was acquired: {broken.str()}")
         return refused | set(unsure)
+
+    def _twice(self, cause: MqbridgeError | None) -> LeaseLost:
+        """What was written counts, though the message may go to others as well."""
+        made = LeaseLost(
+            f"the dead letter or copy for {self._queue.spec.queue} is written, but the message may not be ours any more"
+            + (f" ({cause})" if cause is not None else "")
+            + ". It may be delivered again as well: it may be there twice.",
+            outcome="unknown",
+            engine=ENGINE,
+        )
+        made.__cause__ = cause
+        return made
 
     def _tell(self, orders: Sequence[Order], refused: set[int], failed: dict[int, MqbridgeError]) -> None:
         """Complete the settlements whose last order this was."""
@@ -319,7 +422,7 @@ class Puller:
             return
         first = next(iter(settlement.failed.values()))
         error = type(first)(
-            f"{len(settlement.failed)} messages of {queue} could not be settled, and will be delivered again: {first}",
+            f"{len(settlement.failed)} messages of {queue} could not be settled, or not certainly: {first}",
             outcome="unknown",
             retryable=False,
             engine=ENGINE,
@@ -338,7 +441,8 @@ class Puller:
             self.orders.clear()
             self._queue.withdraw(list(self._lot.values()))
             self._lot.clear()
-        self._tell(orders, {order.held.token for order in orders}, {})
+        written: dict[int, MqbridgeError] = {order.held.token: self._twice(None) for order in orders if order.written}
+        self._tell(orders, {order.held.token for order in orders}, written)
 
     def _leave(self) -> None:
         """Leave the group. With the brokers away that may take long, and nobody need wait for it."""
@@ -360,3 +464,10 @@ class Puller:
             client.close()
         if not at_once:
             queue.left(self)
+
+
+def _about(error: MqbridgeError, text: str) -> MqbridgeError:
+    """The same error, saying more."""
+    made = type(error)(text, outcome=error.outcome, retryable=error.retryable, engine=ENGINE)
+    made.__cause__ = error
+    return made

@@ -35,14 +35,7 @@ def headers_for_queue(
             extra.append((reserved.EXPIRES_MS, b"%d" % extras.expires_in_ms))
     if timestamp_ms is not None:
         extra.append((reserved.ENQUEUED_MS, b"%d" % wall_ms))
-        if timestamp_ms <= 0:  # Kafka takes none before 1970, and its client takes that very moment for the present
-            extra.append((reserved.TIMESTAMP_MS, b"%d" % timestamp_ms))
-    return encode_headers(headers, message_id, extra) or []
-
-
-def record_timestamp(timestamp_ms: int | None) -> int:
-    """What the client is given: 0 is the present."""
-    return max(0, timestamp_ms or 0)
+    return encode_headers(headers, message_id, timestamp_ms, extra) or []
 
 
 def report_confirmed(sequences: Sequence[int], reports: spi.Reports) -> None:

@@ -21,17 +21,16 @@ from mqbridge.topology import Destination, Exchange, Queue
 from mqbridge_kafka.aside import aside
 from mqbridge_kafka.asking import insist, partitions_of
 from mqbridge_kafka.catalogue import Catalogue
-from mqbridge_kafka.errors import translate
 from mqbridge_kafka.exchanges import ExchangeChannel
 from mqbridge_kafka.outlet import Outlet, producer_config
 from mqbridge_kafka.queue_records import (
     headers_for_queue,
     not_there,
     now_ms,
-    record_timestamp,
     report_confirmed,
     too_large,
 )
+from mqbridge_kafka.records import record_timestamp
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
@@ -145,6 +144,9 @@ class QueueChannel:
                     return spi.FULL
                 return self._refused(too_large(self._queue))
             except KafkaException as error:
+                if self._outlet.says_why_soon(error):
+                    self._full = True
+                    return spi.FULL
                 return self._refused(self._outlet.why(error, f"sending to {self._queue}"))
             self._next = sequence + 1
         if self._outlet.idle:

@@ -1,11 +1,13 @@
 """Moving messages from one queue to another: redriving dead letters.
 
 The rule of this room: a message is written where it goes, confirmed, before it is acknowledged where it was; a crash in
-between duplicates, never loses. It takes part as one consumer of the queue; what other consumers hold is theirs.
+between duplicates, never loses. Nor does a failed attempt wear a message out, though the broker counts every one. It
+takes part as one consumer of the queue; what other consumers hold is theirs.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +17,12 @@ from mqbridge.errors import MqbridgeError, Rejected
 from mqbridge.topology import Queue
 from mqbridge_kafka.asking import EARLIEST, LATEST, insist, offsets_at, partitions_of
 from mqbridge_kafka.catalogue import Catalogue
+from mqbridge_kafka.courier import DELIVERY_S
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.letters import Arrived, Letter, copy_to_tail, origin_of, redriven
 from mqbridge_kafka.naming import share_group_of
-from mqbridge_kafka.share_client import ShareClient, arrived, group_limits
+from mqbridge_kafka.share_client import GroupLimits, ShareClient, arrived, group_limits
+from mqbridge_kafka.verdicts import pause_s
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
@@ -49,11 +53,11 @@ class Redrive:
         if self._is_empty() or max_messages <= 0:
             return 0
         group = share_group_of(self._queue)
-        limit = group_limits(self._connection.watch.client, group).deliveries
+        limits = group_limits(self._connection.watch.client, group)
         watch = self._connection.watch
         client = ShareClient(self._connection, self._topic, group, min(AT_ONCE, max_messages), watch.trouble)
         try:
-            return self._run(client, max_messages, limit)
+            return self._run(client, max_messages, limits)
         finally:
             client.close()
 
@@ -68,17 +72,17 @@ class Redrive:
 
         return insist(ask, self._what, lambda: False)
 
-    def _run(self, client: ShareClient, max_messages: int, limit: int) -> int:
+    def _run(self, client: ShareClient, max_messages: int, limits: GroupLimits) -> int:
         moved = 0
         until_s = time.monotonic() + JOIN_S
         while moved < max_messages and time.monotonic() < until_s:
             messages = [message for message in client.poll(POLL_S) if message.error() is None]
             if messages:
-                moved += self._move(client, messages, max_messages - moved, limit)
+                moved += self._move(client, messages, max_messages - moved, limits)
                 until_s = time.monotonic() + QUIET_S
         return moved
 
-    def _move(self, client: ShareClient, messages: list[Message], room: int, limit: int) -> int:
+    def _move(self, client: ShareClient, messages: list[Message], room: int, limits: GroupLimits) -> int:
         """Write, confirm, acknowledge; a surplus goes back as it was."""
         arrivals = [(message, arrived(message)) for message in messages]
         letters: list[tuple[Message, Letter]] = []
@@ -87,16 +91,22 @@ class Redrive:
             topic = self._topic_for(arrival)
             if place < room and topic is not None:
                 letters.append((message, redriven(arrival, topic, self._connection.clock.wall_ms())))
-            elif arrival.deliveries >= limit - 1:  # one more release, and the broker would drop it
+            elif arrival.deliveries >= limits.deliveries - 1:  # one more release, and the broker would drop it
                 letters.append((message, copy_to_tail(arrival, self._topic, arrival.attempt - 1, shown=False)))
             else:
                 back.append(message)
-        errors = self._connection.courier.deliver([letter for _, letter in letters], self._what)
-        verdicts = [(message, AcknowledgeType.RELEASE) for message in back]
+        until_s = time.monotonic() + limits.lock_s / 2
+        errors = self._connection.courier.deliver(
+            [letter for _, letter in letters], self._what, min(DELIVERY_S, limits.lock_s / 4)
+        )
+        stay = [message for (message, _), error in zip(letters, errors, strict=True) if error is not None]
+        verdicts = self._given_back(stay, limits, until_s)
+        verdicts += [(message, AcknowledgeType.RELEASE) for message in back]
         moved = 0
         for (message, letter), error in zip(letters, errors, strict=True):
-            verdicts.append((message, AcknowledgeType.RELEASE if error is not None else AcknowledgeType.ACCEPT))
-            moved += error is None and letter.topic != self._topic
+            if error is None:
+                verdicts.append((message, AcknowledgeType.ACCEPT))
+                moved += letter.topic != self._topic
         for refusal in client.settle(verdicts).values():
             if refusal is not None:
                 raise translate(refusal, f"{self._what} (acknowledging {moved} that were written)", outcome="unknown")
@@ -110,6 +120,35 @@ class Redrive:
                 engine=ENGINE,
             )
         return moved
+
+    def _given_back(
+        self, messages: list[Message], limits: GroupLimits, until_s: float
+    ) -> list[tuple[Message, AcknowledgeType]]:
+        """What was not written goes back: by RELEASE, or as a copy where the broker would soon drop it. A copy that
+        cannot be written either is tried again for half of the lock."""
+        verdicts: list[tuple[Message, AcknowledgeType]] = []
+        pause = threading.Event()
+        times = 0
+        pressed: list[Message] = []
+        for message in messages:
+            if arrived(message).deliveries >= limits.deliveries - 1:
+                pressed.append(message)
+            else:
+                verdicts.append((message, AcknowledgeType.RELEASE))
+        while pressed:
+            arrivals = [arrived(message) for message in pressed]
+            copies = [copy_to_tail(one, self._topic, one.attempt - 1, shown=one.deliveries > 1) for one in arrivals]
+            left_s = max(0.0, until_s - time.monotonic())
+            errors = self._connection.courier.deliver(copies, f"{self._what} back", min(DELIVERY_S, left_s))
+            told = list(zip(pressed, errors, strict=True))
+            verdicts += [(message, AcknowledgeType.ACCEPT) for message, error in told if error is None]
+            pressed = [message for message, error in told if error is not None]
+            times += 1
+            if pressed and time.monotonic() + pause_s(times) >= until_s:
+                return verdicts + [(message, AcknowledgeType.RELEASE) for message in pressed]
+            if pressed:
+                pause.wait(pause_s(times))
+        return verdicts
 
     def _topic_for(self, message: Arrived) -> str | None:
         if self._target is not None:

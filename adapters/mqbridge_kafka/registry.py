@@ -96,7 +96,7 @@ class Registry:
     def _end(self) -> int | None:
         """The offset after the last record; None if there is no registry."""
         client = self._connection.watch.client
-        what = "looking at the registry of queues and exchanges"
+        what = f"looking at the registry of queues and exchanges (topic {REGISTRY})"
 
         def ask() -> int | None:
             if self._consumer is None:

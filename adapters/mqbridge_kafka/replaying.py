@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as Place
 
-from mqbridge.errors import InvalidSpec, MqbridgeError, OffsetLost
+from mqbridge.errors import Closed, InvalidSpec, MqbridgeError, OffsetLost
 from mqbridge.spi import Block, Completion, Start
 from mqbridge.topology import Topic
 from mqbridge_kafka.asking import EARLIEST, LATEST, at_time, insist, offsets_at, partitions_of
@@ -53,6 +53,9 @@ class KafkaReplay:
         self._max_bytes = connection.settings.buffer_bytes >> 2
         self._failure: MqbridgeError | None = None
         self._closed = False
+        self._ended = False
+        self._lock = threading.Lock()
+        """So that no question gets into the queue after its end."""
         self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._consumer: Consumer | None = None
         connection.parts[self] = None
@@ -61,7 +64,11 @@ class KafkaReplay:
     # --- the application's side
 
     def bounds(self, start: Start, end: Start, done: Completion[Bounds]) -> None:
-        self._commands.put(partial(self._find_bounds, start, end, done))
+        with self._lock:
+            if not self._ended:
+                self._commands.put(partial(self._find_bounds, start, end, done))
+                return
+        done(None, self._why())
 
     def begin(self, ranges: Bounds) -> None:
         self._commands.put(partial(self._begin, dict(ranges)))
@@ -103,8 +110,28 @@ class KafkaReplay:
             self._fail(translate(error, f"replaying {self._topic}"))
         except MqbridgeError as error:
             self._fail(error)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Who still waits for an answer is told why there is none."""
+        with self._lock:
+            self._ended = True
+        self._obey_rest()
         if self._consumer is not None:
             self._consumer.close()
+
+    def _obey_rest(self) -> None:
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except Empty:
+                return
+            if command is not None:
+                command()
+
+    def _why(self) -> MqbridgeError:
+        return self._failure or Closed(f"the replay of {self._topic} was closed; nothing was read", engine=ENGINE)
 
     @property
     def _full(self) -> bool:
@@ -116,14 +143,19 @@ class KafkaReplay:
             command = self._commands.get(timeout=timeout_s) if wait else self._commands.get_nowait()
         except Empty:
             return
-        if command is not None and not self._closed:
+        if command is not None:
             command()
 
     def _find_bounds(self, start: Start, end: Start, done: Completion[Bounds]) -> None:
+        if self._ended or self._closed:
+            done(None, self._why())
+            return
         try:
-            done(self._bounds(start, end), None)
+            found = self._bounds(start, end)
         except MqbridgeError as error:
             done(None, error)
+        else:
+            done(found, None)
 
     def _bounds(self, start: Start, end: Start) -> Bounds:
         client = self._connection.watch.client
@@ -155,6 +187,8 @@ class KafkaReplay:
         return {partition: offset for (_, partition), offset in found.items()}
 
     def _begin(self, ranges: Bounds) -> None:
+        if self._ended or self._closed:
+            return
         config = self._connection.config("replay") | reading_config(self._connection.settings) | {
             "group.id": f"mqbridge-replay-{secrets.token_hex(8)}",  # the client wants one; nobody ever joins it
             "enable.partition.eof": True,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from mqbridge import spi
-from mqbridge.errors import ConfigurationError, InvalidSpec, MqbridgeError, NotFound, Rejected
+from mqbridge.errors import ConfigurationError, MqbridgeError, NotFound, Rejected
 from mqbridge.messages import RawHeaders
 from mqbridge.semantics.partitioners import ByKey, check_partition
 from mqbridge.topology import Destination, Topic
@@ -25,7 +25,7 @@ from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.naming import named, topic_of
 from mqbridge_kafka.outlet import COMPRESSIONS, SERVE_EVERY, Outlet, producer_config
-from mqbridge_kafka.records import encode_headers
+from mqbridge_kafka.records import encode_headers, record_timestamp
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
@@ -157,21 +157,22 @@ class TopicChannel:
             if headers is None and timestamp_ms is None and message_id is None:
                 self._produce(self._name, value, key, partition, partial(self._on_delivery, sequence))
             else:
-                if timestamp_ms is not None and timestamp_ms <= 0:
-                    raise _no_epoch(self.topic)
                 self._produce(
                     self._name,
                     value,
                     key,
                     partition,
                     partial(self._on_delivery, sequence),
-                    timestamp=timestamp_ms or 0,
-                    headers=encode_headers(headers, message_id),
+                    timestamp=record_timestamp(timestamp_ms),
+                    headers=encode_headers(headers, message_id, timestamp_ms),
                 )
             self._next = sequence + 1
         except BufferError:
             return self._is_full(value, key)
         except KafkaException as error:
+            if self._outlet.says_why_soon(error):
+                self._full = True
+                return spi.FULL
             return self._refused(self._outlet.why(error, f"sending to {named(self.topic)}"))
         finally:
             turn.release()
@@ -243,7 +244,7 @@ class TopicChannel:
         if self._failed:
             failed = self._failed.copy()
             self._failed.clear()
-            report_failed(failed, self._reports, lambda error: self._outlet.why(error, f"sending to {named(self.topic)}"))
+            report_failed(failed, self._reports, partial(self._outlet.why, what=f"sending to {named(self.topic)}"))
         if self._full:
             self._full = False
             self._reports.room()
@@ -345,10 +346,3 @@ def _check(spec: spi.SenderSpec) -> None:
         raise ConfigurationError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {spec.compression!r}")
 
 
-def _no_epoch(topic: Topic[Any]) -> MqbridgeError:
-    return InvalidSpec(
-        f"a timestamp for {topic} must lie after 1970-01-01T00:00:00Z: Kafka takes no earlier one, and its client "
-        "takes that very moment for the present. Nothing was sent.",
-        field="timestamp",
-        engine=ENGINE,
-    )

@@ -19,7 +19,7 @@ OPTIONS: Final[Mapping[str, str]] = {
     "ca": "file with the certificates that the brokers' certificates are checked against; default: the system's",
     "cert": "file with the client's certificate, for brokers that ask for one",
     "key": "file with the key of the client's certificate",
-    "key_password": "password of that key; in options=, not in the URL, which is shown",
+    "key_password": "password of that key; in options=, not in the URL, which others than mqbridge show too",
     "verify": "yes (default), or no: take any certificate and any host name",
     "client_id": "what the brokers' logs, quotas and metrics call this client; default mqbridge",
     "rack": "where this client stands, to read from the nearest replica (KIP-392)",
@@ -136,13 +136,13 @@ def read_settings(request: ConnectRequest) -> Settings:
 
 
 def _no_secret_in_query(url: Url) -> None:
-    """A URL is shown in logs and errors, and only its user's password is masked there."""
+    """mqbridge masks what is secret in a URL; process lists, shells and configuration stores do not."""
     for name, value in url.query.items():
         words = f"{name}={value}" if name == "librdkafka" else name
         if "password" in words or "secret" in words or "ssl.key.pem" in words:
             raise ConfigurationError(
-                f"option {name!r} in the URL holds a secret, and URLs are shown in logs and errors. Nothing was done; "
-                "give it in options= of connect()."
+                f"option {name!r} in the URL holds a secret, and not only mqbridge, which masks it, sees URLs. Nothing "
+                "was done; give it in options= of connect()."
             )
 
 

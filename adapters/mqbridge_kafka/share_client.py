@@ -25,11 +25,10 @@ from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from mqbridge.errors import InvalidSpec
-from mqbridge.semantics import reserved
 from mqbridge_kafka.asking import answer, insist
 from mqbridge_kafka.errors import native_error
 from mqbridge_kafka.letters import Arrived
-from mqbridge_kafka.records import NativeHeaders, reserved_value, timestamp_ms_of
+from mqbridge_kafka.records import NativeHeaders, timestamp_ms_of
 from mqbridge_kafka.settings import client_log, log
 
 if TYPE_CHECKING:
@@ -197,9 +196,5 @@ class ShareClient:
 def arrived(message: Message) -> Arrived:
     """A record as the rules of letters see it."""
     headers: NativeHeaders = message.headers() or []  # type: ignore[assignment]
-    timestamp_ms = timestamp_ms_of(message.timestamp())
-    told = reserved_value(headers, reserved.TIMESTAMP_MS)
-    if told is not None and told.lstrip(b"-").isdigit():
-        timestamp_ms = int(told)
     deliveries = max(1, message.delivery_count() or 1)
-    return Arrived(message.value(), message.key(), headers, timestamp_ms, deliveries)
+    return Arrived(message.value(), message.key(), headers, timestamp_ms_of(message), deliveries)

@@ -30,12 +30,12 @@ from mqbridge.topology import Destination
 from mqbridge_kafka.errors import ENGINE
 from mqbridge_kafka.letters import Arrived
 from mqbridge_kafka.naming import QUEUE_SUFFIX, share_group_of
-from mqbridge_kafka.pulling import Puller
+from mqbridge_kafka.pulling import CLOSING_S, Held, Order, Puller, Settlement
 from mqbridge_kafka.queue_records import not_there
 from mqbridge_kafka.queue_sending import stored
 from mqbridge_kafka.records import decode_headers, message_id_of
+from mqbridge_kafka.settings import log
 from mqbridge_kafka.share_client import group_limits
-from mqbridge_kafka.share_orders import Held, Order, Settlement
 from mqbridge_kafka.verdicts import Terms, judge
 
 if TYPE_CHECKING:
@@ -366,7 +366,10 @@ class ShareQueue:
             wall_ms = self.connection.clock.wall_ms()
             verdicts = [judge("return", None, one.arrival, self.terms, wall_ms) for one in self.waiting]
             letters = [verdict.letter for verdict in verdicts if verdict.letter is not None]
-            self.connection.courier.deliver(letters, f"giving back what {self.spec.queue} did not show")
+            what = f"giving back what {self.spec.queue} did not show"
+            for error in self.connection.courier.deliver(letters, what, CLOSING_S):
+                if error is not None:
+                    log.warning("%s It was acknowledged before it was shown, as its consumer asked: it is gone.", error)
         self.waiting.clear()
         self._out.clear()
         done, self._closed = self._closed, None

@@ -5,6 +5,10 @@ committed nothing for a topic, `start` is resolved for all its partitions at onc
 before joining, if the group is empty (the broker refuses it otherwise), else by the member that is assigned some of
 them. A partition without a commit, of a topic that has commits, was added later and begins at its beginning. An offset
 that the log has lost is found by reading (`group_member`).
+
+Others may commit between a look and a commit, and Kafka has no commit under a condition. So each try looks once more
+and leaves what has a commit by then. What remains is the time of one round trip: a member that joins, reads, commits
+and leaves within it has its commit replaced by the start.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ from mqbridge_kafka.asking import (
 from mqbridge_kafka.errors import code_of
 
 T = TypeVar("T")
+
+ALONE_S: Final = 1.0
+"""How long one question waits for a coordinator before what the client says is listened to; it is asked again."""
 
 HAS_MEMBERS: Final = (
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -61,15 +68,18 @@ class Starting:
     def before_joining(self, consumer: Consumer) -> None:
         """Commit the start of topics that the group has no commit for, unless it has members. Not subscribed yet, the
         consumer commits from outside, which the broker takes for an empty group only."""
-        committed = self._committed(consumer)
+        committed = self._insist(lambda: self._committed(consumer, alone=True), self._looking)
         bare = [name for name in self._names if not any(place[0] == name for place in committed)]
         offsets = self._resolve(consumer, bare)
         if not offsets:
             return
 
         def commit() -> None:
+            found = self._committed(consumer, alone=True)
+            missing = {place: offset for place, offset in offsets.items() if place not in found}
             try:
-                commit_now(consumer, offsets)
+                if missing:
+                    commit_now(consumer, missing)
             except KafkaException as error:
                 if code_of(error) not in HAS_MEMBERS:
                     raise
@@ -80,11 +90,12 @@ class Starting:
         self,
         consumer: Consumer,
         assigned: Iterable[TopicPartition],
-        commit: Callable[[Mapping[TopicPartition, int]], None],
+        insist_on: Callable[[Callable[[], None]], None],
     ) -> dict[TopicPartition, int]:
-        """The positions of partitions that are ours now; what had to be resolved for them is committed by then."""
+        """The positions of partitions that are ours now; what had to be resolved for them is committed by then, by a
+        function that `insist_on` calls until it is done or too late."""
         places = tuple(assigned)
-        committed = self._committed(consumer)
+        committed = self._insist(lambda: self._committed(consumer), self._looking)
         positions = {place: committed[place] for place in places if place in committed}
         lacking = [place for place in places if place not in committed]
         if not lacking:
@@ -92,11 +103,18 @@ class Starting:
         started = {name for name, _ in committed}
         added = [place for place in lacking if place[0] in started]
         positions |= self._offsets(consumer, dict.fromkeys(added, EARLIEST))
-        # All partitions of the topic, those of other members too: or they would take theirs for added ones.
         resolved = self._resolve(consumer, sorted({name for name, _ in lacking if name not in started}))
-        if resolved:
-            commit(resolved)
         positions |= {place: resolved[place] for place in lacking if place in resolved}
+
+        def commit() -> None:
+            found = self._committed(consumer)
+            positions.update((place, found[place]) for place in lacking if place in found)
+            missing = _to_begin(resolved, found, lacking)
+            if missing:
+                commit_now(consumer, missing)
+
+        if resolved:
+            insist_on(commit)
         return positions
 
     def edges(self, consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
@@ -105,21 +123,22 @@ class Starting:
         end = self._offsets(consumer, {place: LATEST})
         return first[place], end[place]
 
-    def _committed(self, consumer: Consumer) -> dict[TopicPartition, int]:
-        """What the group has committed of these topics, all partitions."""
-        counts = self._counts(consumer, self._names)
+    @property
+    def _looking(self) -> str:
+        return f"asking what group {self._group} has committed"
+
+    def _committed(self, consumer: Consumer, alone: bool = False) -> dict[TopicPartition, int]:
+        """What the group has committed of these topics, all partitions, asked once. `alone`: not joined yet, and nobody
+        polls."""
+        counts = partitions_of(consumer, self._names)
         places = [Place(name, number) for name, count in counts.items() for number in range(count)]
-
-        def ask() -> dict[TopicPartition, int]:
-            found: dict[TopicPartition, int] = {}
-            for place in consumer.committed(places, timeout=TRY_S):
-                if place.error is not None:
-                    raise KafkaException(place.error)
-                if place.offset >= 0:
-                    found[place.topic, place.partition] = place.offset
-            return found
-
-        return self._insist(ask, f"asking what group {self._group} has committed")
+        found: dict[TopicPartition, int] = {}
+        for place in ask_committed(consumer, places) if alone else consumer.committed(places, timeout=TRY_S):
+            if place.error is not None:
+                raise KafkaException(place.error)
+            if place.offset >= 0:
+                found[place.topic, place.partition] = place.offset
+        return found
 
     def _counts(self, consumer: Consumer, names: Iterable[str]) -> dict[str, int]:
         wanted = list(names)
@@ -150,6 +169,32 @@ class Starting:
         return self._offsets(consumer, dict.fromkeys(places, edge))
 
 
+def _to_begin(
+    resolved: Mapping[TopicPartition, int], found: Mapping[TopicPartition, int], own: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """What is to be committed of a resolved start: of a topic that nobody has begun, all partitions, those of other
+    members too, or they would take theirs for added ones; of one that another member has begun meanwhile, only our own
+    that it left out."""
+    begun = {name for name, _ in found}
+    ours = set(own)
+    return {
+        place: offset
+        for place, offset in resolved.items()
+        if place not in found and (place[0] not in begun or place in ours)
+    }
+
+
+def ask_committed(consumer: Consumer, places: list[Place]) -> list[Place]:
+    """A client that is denied the group finds no coordinator and says so once, to who polls; the question itself is
+    only told that it took too long."""
+    try:
+        return consumer.committed(places, timeout=ALONE_S)
+    except KafkaException as error:
+        said = consumer.poll(0)
+        why = None if said is None else said.error()
+        if why is None:
+            raise
+        raise KafkaException(why) from error
 
 
 def commit_now(consumer: Consumer, offsets: Mapping[TopicPartition, int]) -> None:

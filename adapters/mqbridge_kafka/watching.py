@@ -30,7 +30,6 @@ PROBE_S: Final = 1.0
 DEFAULT_MAX_MESSAGE_BYTES: Final = 1_048_588
 """Kafka's own default of `message.max.bytes`, where the broker does not let us look."""
 _REFUSED: Final = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.UNSUPPORTED_SASL_MECHANISM)
-_AWAY: Final = (KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)
 
 
 class Watch:
@@ -136,7 +135,8 @@ class Watch:
         made = Unreachable(
             f"no broker of {self._text} can be reached: {why.str()}. Nothing was done. Check host and port, that the "
             "broker runs and advertises an address that this machine reaches, and that the port speaks what the "
-            "scheme says (kafka:// plain text, kafkas:// TLS).",
+            "scheme says (kafka:// plain text, kafkas:// TLS). A broker that asks for user and password hangs up "
+            "without them: kafka://user:password@host.",
             engine=ENGINE,
         )
         made.__cause__ = KafkaException(why)
@@ -157,11 +157,11 @@ class Watch:
         code = error.code()
         if code in _REFUSED:
             self._refusal = error
-        elif code in _AWAY:
+        elif code == KafkaError._ALL_BROKERS_DOWN:
             self._silence = error
         else:
             self._last = error
-        if code in _AWAY or code in _REFUSED:
+        if code == KafkaError._ALL_BROKERS_DOWN or code in _REFUSED:
             self.trouble(error.str())
 
     def trouble(self, reason: str) -> None:

@@ -10,6 +10,7 @@ from mqbridge.spi import Completion
 from mqbridge.topology import Destination, Exchange, Queue, Topic
 from mqbridge_rabbitmq.management import Management
 from mqbridge_rabbitmq.queue_administering import QueueAdmin
+from mqbridge_rabbitmq.settings import WANTED
 from mqbridge_rabbitmq.topic_administering import TopicAdmin
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ class RabbitAdmin(QueueAdmin, TopicAdmin):
 
 def examine(connection: RabbitConnection, api: Management) -> dict[str, Any]:
     """Facts and problems. What cannot be asked is a problem, not an error: a person wants to see the rest."""
-    from mqbridge_rabbitmq.engine import WANTED
-
     server, version = connection.asking.server, connection.version
     problems: list[dict[str, str]] = []
     facts: dict[str, Any] = {

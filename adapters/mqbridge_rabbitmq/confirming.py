@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from pika import exceptions as amqp
@@ -50,6 +51,9 @@ class Owner(Protocol[ItemT_contra]):
     def resends(self, item: ItemT_contra) -> bool:
         """Its outcome is unknown: is it to be sent again?"""
 
+    def body_bytes(self, item: ItemT_contra) -> int:
+        """The size of its body, by which the broker names a message that is too large for it."""
+
     def check(self, channel: Any, good: Callable[[], None]) -> None:
         """Ask on a fresh channel whether the destination is there; `good` when it is, a closed channel when not."""
 
@@ -74,6 +78,7 @@ class Outlet(Generic[ItemT]):
         self._next = 1
         self._low = 1
         self._out: dict[int, ItemT] = {}
+        self._resent: set[int] = set()
         self._returned: dict[int, tuple[int, str]] = {}
         self._good: list[ItemT] = []
         self._nacked: list[ItemT] = []
@@ -108,18 +113,22 @@ class Outlet(Generic[ItemT]):
         frames: list[bytes] = []
         size = 0
         while (source := self.again or self.waiting) and len(out) < window and size < TURN_BYTES:
+            resent = source is self.again
             item = source.popleft()
             try:
                 encoded = marshal(item, self._next, number, frame_max)
             except MqbridgeError as error:
-                self._bad.append((item, error))
+                self._bad.append((item, _maybe_applied(error) if resent else error))
                 self._report_soon()
                 continue
             except (amqp.AMQPError, ValueError, OverflowError, struct.error) as error:
                 text = f"a message for {self._owner.what} cannot be encoded: {error}. It was not sent."
-                self._bad.append((item, errors.caused(errors.invalid(text, "message"), error)))
+                invalid = errors.caused(errors.invalid(text, "message"), error)
+                self._bad.append((item, _maybe_applied(invalid) if resent else invalid))
                 self._report_soon()
                 continue
+            if resent:
+                self._resent.add(self._next)
             out[self._next] = item
             self._next += 1
             frames.append(encoded)
@@ -160,18 +169,25 @@ class Outlet(Generic[ItemT]):
 
     def down(self, error: MqbridgeError) -> None:
         self._connection = None
+        self._stop_reopening()
+        self._reporting = False  # a fault on the loop may have taken the turn that was to report
         self._gone()
         self._lose(error)
 
     def unblocked(self) -> None:
         self.pump()
 
+    def _stop_reopening(self) -> None:
+        reopening, self._reopening = self._reopening, None
+        if reopening is not None:
+            reopening.cancel()
+
     def _open_channel(self) -> None:
-        self._reopening = None
+        """One channel at a time: with two, the confirms of one would be taken for the other's."""
+        self._stop_reopening()
         connection = self._connection
-        if connection is None or not connection.is_open or self._closed:
+        if connection is None or not connection.is_open or self._closed or self._channel is not None:
             return
-        self._gone()
         try:
             self._channel = connection.channel(on_open_callback=self._opened)
         except amqp.AMQPError:
@@ -184,16 +200,21 @@ class Outlet(Generic[ItemT]):
             self._reopening = self._wire.loop.later(REOPEN_S, self._open_channel)
 
     def _opened(self, channel: Any) -> None:
+        if channel is not self._channel:
+            return
         self._checked = False
         self._owner.check(channel, lambda: self._confirm_mode(channel))
 
     def _confirm_mode(self, channel: Any) -> None:
+        if channel is not self._channel:
+            return
         self._checked = True
         channel.add_on_return_callback(self._on_return)
-        channel.confirm_delivery(self._on_confirm, callback=lambda _frame: self._usable(channel))
+        channel.confirm_delivery(partial(self._on_confirm, channel), callback=lambda _frame: self._usable(channel))
 
     def _usable(self, channel: Any) -> None:
         if channel is self._channel:
+            assert not self._out, "what a channel had out ended with it"
             self._open = True
             self._next = self._low = 1
             self.pump()
@@ -204,7 +225,9 @@ class Outlet(Generic[ItemT]):
 
     # --- what the broker says
 
-    def _on_confirm(self, frame: Any) -> None:
+    def _on_confirm(self, channel: Any, frame: Any) -> None:
+        if channel is not self._channel:
+            return
         method = frame.method
         tag = method.delivery_tag
         accepted = isinstance(method, spec.Basic.Ack)
@@ -219,18 +242,26 @@ class Outlet(Generic[ItemT]):
             if item is None:
                 continue
             refusal = self._returned.pop(one, None) if self._returned else None
+            resent = one in self._resent
             if refusal is not None:
-                self._bad.append((item, self._unroutable(*refusal)))
+                error = self._unroutable(*refusal)
+                self._bad.append((item, _maybe_applied(error) if resent else error))
             elif accepted:
                 self._good.append(item)
+            elif resent:
+                self._bad.append((item, _maybe_applied(self._refused())))
             else:
                 self._nacked.append(item)
+            if resent:
+                self._resent.discard(one)
         if tag == self._low:
             self._low += 1
         self._proven = True
         self._report_soon()
 
-    def _on_return(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+    def _on_return(self, channel: Any, method: Any, properties: Any, _body: bytes) -> None:
+        if channel is not self._channel:
+            return
         sequence = (properties.headers or {}).get(records.SEQUENCE)
         if sequence in self._out:
             self._returned[sequence] = (method.reply_code, method.reply_text)
@@ -250,6 +281,17 @@ class Outlet(Generic[ItemT]):
         )
 
     def _refused(self) -> MqbridgeError:
+        """A nack is that of one queue. Behind an exchange the others may have the message, and get it twice if it is
+        sent again."""
+        if not self._owner.to_queue:
+            return Rejected(
+                f"a queue behind {self._owner.what} refused this message (basic.nack): it is full and rejects what is "
+                "sent, or could not store it. Other queues may have it, and would have it twice if it were sent again; "
+                "find the full queue, and raise its limit or empty it.",
+                engine=errors.ENGINE,
+                outcome="unknown",
+                retryable=False,
+            )
         return Rejected(
             f"{self._owner.what} refused this message (basic.nack): a queue is full and rejects what is sent, or could "
             "not store it. It is not stored by that queue; slow down, or raise the limit.",
@@ -292,36 +334,54 @@ class Outlet(Generic[ItemT]):
         what = f"sending to {self._owner.what}"
         if checked:
             self._report_now()
-            self._fail_out(native, what)
+            self._sort_out(native, what)
             self._reopen_later()
             return
         # The destination is gone, or may not be looked at: nothing that waits was sent. Who sends next looks again.
         self._wants_wake = True
         self._fail_waiting(errors.channel_error(native, what))
 
-    def _fail_out(self, native: BaseException, what: str) -> None:
-        """The broker closed the channel for one of those that are out; the newest was not applied in any case."""
-        items = list(self._out.values())
+    def _sort_out(self, native: BaseException, what: str) -> None:
+        """The broker closed the channel for one of those that are out: the one whose size it names, else nobody knows
+        which. That one, or the newest, was not applied; those before it may have been, and those behind it, which the
+        broker discarded (AMQP 0-9-1, channel.close), go out on the next channel."""
+        out, resent = list(self._out.items()), self._resent
         self._forget_out()
-        if items:
-            if len(items) > 1:
-                self._owner.failed(items[:-1], errors.channel_error(native, what, "unknown"))
-            self._owner.failed(items[-1:], errors.channel_error(native, what, "not_applied"))
+        if not out:
+            return
+        size = errors.too_large(native)
+        sizes = [self._owner.body_bytes(item) for _, item in out]
+        last = len(out) - 1 if size not in sizes else sizes.index(size)
+        for sequence, item in reversed(out[last + 1 :]):
+            (self.again if sequence in resent else self.waiting).appendleft(item)
+        lost = self._keep([item for _, item in out[:last]])
+        if lost:
+            self._owner.failed(lost, errors.sending_error(native, what, "unknown"))
+        sequence, item = out[last]
+        error = errors.sending_error(native, what, "not_applied")
+        self._owner.failed((item,), _maybe_applied(error) if sequence in resent else error)
 
     def _lose(self, error: MqbridgeError) -> None:
         """The connection broke: what is out may have been applied."""
         self._report_now()
-        lost: list[ItemT] = []
-        again: list[ItemT] = []
-        for item in self._out.values():
-            (again if self._owner.resends(item) else lost).append(item)
+        items = list(self._out.values())
         self._forget_out()
-        self.again.extendleft(reversed(again))
+        lost = self._keep(items)
         if lost:
             self._owner.failed(lost, _lost(f"sending to {self._owner.what}: {error}", error.__cause__))
 
+    def _keep(self, items: Sequence[ItemT]) -> list[ItemT]:
+        """Of those that may have been applied: what is to be sent again will be, first; the others."""
+        lost: list[ItemT] = []
+        again: list[ItemT] = []
+        for item in items:
+            (again if self._owner.resends(item) else lost).append(item)
+        self.again.extendleft(reversed(again))
+        return lost
+
     def _forget_out(self) -> None:
         self._out = {}
+        self._resent = set()
         self._returned.clear()
 
     def _fail_waiting(self, error: MqbridgeError) -> None:
@@ -349,8 +409,7 @@ class Outlet(Generic[ItemT]):
         self._wire.detach(self)
         self._report_now()
         self._closed = True
-        if self._reopening is not None:
-            self._reopening.cancel()
+        self._stop_reopening()
         items = list(self._out.values())
         self._forget_out()
         if items:
@@ -361,6 +420,13 @@ class Outlet(Generic[ItemT]):
         self._gone()
         if channel is not None and channel.is_open:
             channel.close()
+
+
+def _maybe_applied(error: MqbridgeError) -> MqbridgeError:
+    """What became of an attempt, for a message that had another one before."""
+    text = f"{error} An earlier attempt to send it may have been applied."
+    again = type(error)(text, engine=errors.ENGINE, outcome="unknown", retryable=False)
+    return errors.caused(again, error.__cause__)
 
 
 def _lost(text: str, cause: BaseException | None) -> MqbridgeError:

@@ -5,10 +5,11 @@ queue it was for, before anything is taken away; in doubt it is sent again, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from mqbridge.errors import MqbridgeError
-from mqbridge_rabbitmq import framing, records
+from mqbridge.errors import MqbridgeError, Rejected
+from mqbridge_rabbitmq import errors, framing, records
 from mqbridge_rabbitmq.confirming import Outlet
 
 if TYPE_CHECKING:
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
 
 Ended = Callable[["MqbridgeError | None"], None]
 WINDOW = 500
+MOST_LOSSES = 3
+"""So many connections may be lost while a copy is out; then it may be what they were lost for."""
 
 
-class Copy(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Copy:
     queue: str
     properties: Any
     body: bytes
     ended: Ended
+    losses: int = 0
 
 
 class Courier:
@@ -51,11 +56,15 @@ class Courier:
     def marshal(self, item: Copy, sequence: int, channel: int, frame_max: int) -> bytes:
         properties = item.properties
         properties.headers = {**(properties.headers or {}), records.SEQUENCE: sequence}
-        return (
-            framing.method(channel, "", item.queue)
-            + framing.properties_header(channel, len(item.body), properties)
-            + framing.body(channel, item.body, frame_max)
-        )
+        header = framing.properties_header(channel, len(item.body), properties)
+        if not framing.fits(header, frame_max):
+            raise Rejected(
+                f"the headers of a copy for queue {item.queue} take {len(header)} bytes, and AMQP carries at most "
+                f"{frame_max} (frame_max). It was not sent, and the message stays where it is; settle it without a "
+                "text, or raise the broker's frame_max.",
+                engine=errors.ENGINE,
+            )
+        return framing.method(channel, "", item.queue) + header + framing.body(channel, item.body, frame_max)
 
     def confirmed(self, items: Sequence[Copy]) -> None:
         for item in items:
@@ -65,8 +74,12 @@ class Courier:
         for item in items:
             item.ended(error)
 
-    def resends(self, _item: Copy) -> bool:
-        return True
+    def resends(self, item: Copy) -> bool:
+        item.losses += 1
+        return item.losses <= MOST_LOSSES
+
+    def body_bytes(self, item: Copy) -> int:
+        return len(item.body)
 
     def check(self, _channel: Any, good: Callable[[], None]) -> None:
         good()  # the default exchange is always there

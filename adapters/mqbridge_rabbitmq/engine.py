@@ -34,8 +34,6 @@ from mqbridge_rabbitmq.topic_sending import open_topic_channel
 from mqbridge_rabbitmq.wire import Wire, WireState
 
 T = TypeVar("T")
-WANTED = (4, 3)
-"""The first version whose quorum queues tell a release from a failed attempt, and which this adapter was seen with."""
 
 
 class RealClock:

@@ -17,10 +17,9 @@ from pika import exceptions as amqp
 from mqbridge.errors import MqbridgeError, Outcome
 from mqbridge.spi import Completion
 from mqbridge_rabbitmq import errors
-from mqbridge_rabbitmq.channels import shut, usable
 from mqbridge_rabbitmq.loop import Loop, Timer
 from mqbridge_rabbitmq.management import Management
-from mqbridge_rabbitmq.wire import AmqpConnection, Wire
+from mqbridge_rabbitmq.wire import AmqpConnection, Wire, shut, usable
 
 T = TypeVar("T")
 Row: TypeAlias = tuple[int, Any, bytes]
@@ -106,11 +105,15 @@ class Errand(Generic[T]):
 
 
 class Scratch:
-    """A channel for an errand. `what` words its errors."""
+    """A channel for an errand. `what` words its errors; `outcome` is what is known of it when it is interrupted:
+    ``not_applied`` of an errand that only looks, ``unknown`` of one that changes something."""
 
-    def __init__(self, connection: AmqpConnection, what: str) -> None:
+    def __init__(self, connection: AmqpConnection, what: str, outcome: Outcome = "not_applied") -> None:
         self.connection = connection
         self.what = what
+        self._outcome: Outcome = outcome
+        self._changing = False
+        self._changed = False
         self._channel: Any = None
         self._waiting: Completion[Any] | None = None
         self._feeds: list[Feed] = []
@@ -121,27 +124,36 @@ class Scratch:
 
     # --- one step
 
-    async def _call(self, method: Callable[[Any, Callable[[Any], None]], None]) -> Any:
+    async def _call(self, method: Callable[[Any, Callable[[Any], None]], None], *, changes: bool = False) -> Any:
         """``method(channel, callback)`` on an open channel; what the callback is given."""
         if self._channel is None:
             await Step(self._open)
 
         def start(done: Completion[Any]) -> None:
             self._waiting = done
+            self._changing = changes
             try:
                 method(self._channel, self._answer)
             except amqp.AMQPError as error:
-                self._fail(errors.connection_error(error, self.what, "not_applied"))
+                self._fail(errors.connection_error(error, self.what, self._known))
 
-        return await Step(start)
+        answer = await Step(start)
+        self._changed = self._changed or changes
+        return answer
 
     def _open(self, done: Completion[None]) -> None:
         self._waiting = done
         if not self.connection.is_open:
-            self._fail(errors.no_connection(self.what))
+            lost = errors.connection_error(None, self.what, self._outcome)
+            self._fail(lost if self._changed else errors.no_connection(self.what))
             return
         self._channel = self.connection.channel(on_open_callback=lambda _channel: self._answer(None))
         self._channel.add_on_close_callback(self._closed)
+
+    @property
+    def _known(self) -> Outcome:
+        """What an interruption leaves: before the first step that changes something nothing was changed."""
+        return self._outcome if self._changed or self._changing else "not_applied"
 
     def _answer(self, frame: Any) -> None:
         waiting, self._waiting = self._waiting, None
@@ -156,7 +168,9 @@ class Scratch:
     def _closed(self, channel: Any, native: BaseException) -> None:
         if channel is self._channel:
             self._channel = None
-            error = errors.channel_error(native, self.what)
+            if isinstance(native, amqp.ChannelClosedByBroker):
+                self._changing = False  # this step was refused, those before it were not
+            error = errors.channel_error(native, self.what, self._known)
             self._fail(error)
             for feed in self._feeds:
                 feed.fail(error)
@@ -168,7 +182,8 @@ class Scratch:
         await self._call(
             lambda channel, done: channel.exchange_declare(
                 name, "direct", passive=arguments is None, durable=True, arguments=arguments, callback=done
-            )
+            ),
+            changes=arguments is not None,
         )
 
     async def declare_queue(self, name: str, *, arguments: Mapping[str, Any] | None = None) -> Any:
@@ -176,20 +191,22 @@ class Scratch:
         frame = await self._call(
             lambda channel, done: channel.queue_declare(
                 name, passive=arguments is None, durable=True, arguments=arguments, callback=done
-            )
+            ),
+            changes=arguments is not None,
         )
         return frame.method
 
     async def bind(self, queue: str, exchange: str, key: str, arguments: Mapping[str, Any]) -> None:
         await self._call(
-            lambda channel, done: channel.queue_bind(queue, exchange, key, arguments=arguments, callback=done)
+            lambda channel, done: channel.queue_bind(queue, exchange, key, arguments=arguments, callback=done),
+            changes=True,
         )
 
     async def delete_queue(self, name: str) -> None:
-        await self._call(lambda channel, done: channel.queue_delete(name, callback=done))
+        await self._call(lambda channel, done: channel.queue_delete(name, callback=done), changes=True)
 
     async def delete_exchange(self, name: str) -> None:
-        await self._call(lambda channel, done: channel.exchange_delete(name, callback=done))
+        await self._call(lambda channel, done: channel.exchange_delete(name, callback=done), changes=True)
 
     async def barrier(self) -> None:
         """The broker's channel process has done everything that was asked of it before."""
@@ -197,7 +214,7 @@ class Scratch:
 
     async def feed(self, stream: str, offset: Any, prefetch: int) -> Feed:
         """Read a stream from an ``x-stream-offset`` on."""
-        feed = Feed(self)
+        feed = Feed()
         await self._call(lambda channel, done: channel.basic_qos(prefetch_count=prefetch, callback=done))
 
         def consume(channel: Any, done: Callable[[Any], None]) -> None:
@@ -228,12 +245,11 @@ class Scratch:
 class Feed:
     """What one consume of a stream delivers. Acknowledging is giving credit, and nothing else."""
 
-    def __init__(self, scratch: Scratch) -> None:
+    def __init__(self) -> None:
         self.channel: Any = None
         self.tag = ""
         self.rows: deque[Row] = deque()
         self.received = 0
-        self._scratch = scratch
         self._last_delivery = 0
         self._waiting: Completion[None] | None = None
         self._error: MqbridgeError | None = None
@@ -288,7 +304,7 @@ def run(
         if connection is None or not connection.is_open:
             done(None, errors.no_connection(what))
             return
-        scratch = Scratch(connection, what)
+        scratch = Scratch(connection, what, outcome)
 
         def ended(result: T | None, error: MqbridgeError | None) -> None:
             scratch.close()

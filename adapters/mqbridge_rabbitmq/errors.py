@@ -6,7 +6,8 @@ person, the native error is the cause, and a password is in neither.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pika import exceptions as amqp
 
@@ -41,6 +42,9 @@ _SOFT: dict[int, tuple[type[MqbridgeError], str]] = {
 }
 
 
+_SIZE: Final = re.compile(r"message size (\d+)")
+
+
 def caused(error: MqbridgeError, native: BaseException | None) -> MqbridgeError:
     """`error` with the native one as its cause."""
     error.__cause__ = native
@@ -64,6 +68,30 @@ def channel_error(native: BaseException | None, what: str, outcome: Outcome = "n
     kind, advice = _SOFT.get(code, (Rejected, "Look at the broker's log."))
     sentence = f"{what} was refused by the broker: {code} {text}. {_APPLIED[outcome]} {advice}"
     return caused(kind(sentence, engine=ENGINE, outcome=outcome), native)
+
+
+def too_large(native: BaseException | None) -> int | None:
+    """The size of the body that the broker refused, if that is why it closed the channel: a 406 as any other, so here
+    its text decides."""
+    code, text = reply(native)
+    found = _SIZE.search(text) if code == 406 else None
+    return None if found is None else int(found.group(1))
+
+
+def sending_error(native: BaseException | None, what: str, outcome: Outcome) -> MqbridgeError:
+    """Why a channel on which messages were sent was closed: a 406 is about a message there, never about a
+    declaration."""
+    code, text = reply(native)
+    if not isinstance(native, amqp.ChannelClosedByBroker) or code != 406:
+        return channel_error(native, what, outcome)
+    if too_large(native) is None:
+        advice = "Mend the message that the broker names."
+    elif outcome == "not_applied":
+        advice = "Send a smaller message, or raise the broker's max_message_size."
+    else:
+        advice = "It was another message that was too large; this one can be sent again, and may then be there twice."
+    sentence = f"{what} was refused by the broker: {code} {text}. {_APPLIED[outcome]} {advice}"
+    return caused(Rejected(sentence, engine=ENGINE, outcome=outcome, retryable=False), native)
 
 
 def connection_error(native: BaseException | None, what: str, outcome: Outcome = "unknown") -> MqbridgeError:

@@ -1,5 +1,6 @@
-"""The frames of a publish, as bytes. The rule: the same octets as pika would send, in one piece and without its
-objects.
+"""The frames of a publish, as bytes. The rule: what a reader decodes is what it would decode of pika's frames; made in
+one piece and without pika's objects. The octets may differ: numbers in the table are always 64 bits wide here (``l``),
+where pika takes the narrowest type.
 
 AMQP 0-9-1, 2.3.5 (frames) and 4.2.6 (content): a method frame, a header frame, body frames. pika builds three objects
 and some twenty small strings for each message; most of them are the same for every message of a destination.

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from mqbridge.errors import ConnectionLost, LeaseLost, MqbridgeError, OperationTimeout
+from mqbridge.errors import ConfigurationError, ConnectionLost, LeaseLost, MqbridgeError, OperationTimeout
 from mqbridge.spi import (
     Assigned,
     Block,
@@ -32,9 +32,11 @@ from mqbridge.spi import (
     TopicSubscriptionSpec,
 )
 from mqbridge.topology import Topic
-from mqbridge_rabbitmq.errands import Errand, Scratch
-from mqbridge_rabbitmq.joining import Begin, Held, Joining
+from mqbridge_rabbitmq.errands import Errand, Scratch, run
+from mqbridge_rabbitmq.joining import Begin, Held, Joining, edges_around
 from mqbridge_rabbitmq.loop import Timer
+from mqbridge_rabbitmq.naming import stream_name
+from mqbridge_rabbitmq.offsets import Edges
 from mqbridge_rabbitmq.streams import StreamReader
 from mqbridge_rabbitmq.wire import AmqpConnection, Wire
 
@@ -391,6 +393,28 @@ class GroupMember:
         reader = self.readers.get(partition)
         if reader is not None:
             reader.seek(offset)
+            self._look_ahead(reader, offset)
+
+    def _look_ahead(self, reader: StreamReader, offset: int) -> None:
+        """A stream waits behind its end and leaves out what comes before that offset; the end is the most to ask for,
+        as of a start."""
+        place = (reader.topic.name, reader.partition)
+
+        def looked(edges: Edges | None, _error: MqbridgeError | None) -> None:
+            if edges is None or offset <= edges.end or self.readers.get(place) is not reader or not reader.at(offset):
+                return  # in order, asked for no more, or its reader meets the same error and reports it
+            self._give_up("its consumer was to read from beyond the end")
+            self._fatal(
+                ConfigurationError(
+                    f"{reader.topic}/{reader.partition}: seek to offset {offset}, which lies beyond the end "
+                    f"{edges.end}; nothing was read from there: seek to {edges.end} at most",
+                    engine="rabbitmq",
+                )
+            )
+
+        stream = stream_name(reader.topic, reader.partition)
+        work = partial(edges_around, loop=self._loop, stream=stream, position=offset)
+        run(self._connection.asking, f"seeking in {reader.topic}/{reader.partition}", work, looked)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._paused.update(partitions)

@@ -13,11 +13,11 @@ from mqbridge.errors import MqbridgeError, NotFound, Rejected
 from mqbridge.spi import Completion, GroupDescription, GroupSummary, MemberDescription, TopicPartition
 from mqbridge.topology import Topic
 from mqbridge_rabbitmq import errors, offsets
-from mqbridge_rabbitmq.channels import shut
 from mqbridge_rabbitmq.errands import Scratch, Step, ask
 from mqbridge_rabbitmq.joining import Held
 from mqbridge_rabbitmq.naming import parse_token_queue, stream_name
 from mqbridge_rabbitmq.tokens import Question, Token, UnreadableToken, decode, encode
+from mqbridge_rabbitmq.wire import shut
 
 if TYPE_CHECKING:
     from mqbridge_rabbitmq.engine import RabbitConnection

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mqbridge.capabilities import Capability
-from mqbridge.errors import LeaseLost, MqbridgeError, OffsetLost, Rejected, Unsupported
+from mqbridge.errors import ConfigurationError, LeaseLost, MqbridgeError, NotFound, OffsetLost, Rejected, Unsupported
 from mqbridge.spi import Completion, TopicPartition, TopicSubscriptionSpec
 from mqbridge.topology import Topic
 from mqbridge_rabbitmq import errors, offsets
 from mqbridge_rabbitmq.errands import Scratch, Step, pause
-from mqbridge_rabbitmq.loop import Timer
+from mqbridge_rabbitmq.loop import Loop, Timer
 from mqbridge_rabbitmq.naming import stream_name, token_queue
 from mqbridge_rabbitmq.token_keeping import TokenKeeper
-from mqbridge_rabbitmq.tokens import Collected, Committed, Effect, Lost, Owned, Token
+from mqbridge_rabbitmq.tokens import Collected, Committed, Effect, Lost, Owned, State, Token
 from mqbridge_rabbitmq.wire import Wire
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ class Held:
 
         self._patience = self._wire.loop.later(patience_s, over)
 
+    @property
+    def is_collected(self) -> bool:
+        return self._collected and self._error is None
+
     async def owned(self) -> None:
         if self._error is None and not self.keeper.owns:
             await Step(self._wait)
@@ -108,7 +112,9 @@ class Held:
             case Lost(reason, fatal):
                 # What will never be ours: an unreadable token, no permission, a queue of that name that holds none.
                 kind = Rejected if fatal else LeaseLost
-                self._error = kind(f"{self.what}: {reason}. Nothing was changed.", engine=errors.ENGINE)
+                self._error = self.keeper.denied or kind(
+                    f"{self.what}: {reason}. Nothing was changed.", engine=errors.ENGINE
+                )
                 if self._waiting is not None:
                     self._answer(self._error)
                 else:
@@ -141,10 +147,10 @@ class Joining:
     async def all_partitions(self, scratch: Scratch) -> list[Begin]:
         topics = sorted(self._spec.topics, key=lambda topic: topic.name)
         counts = {topic.name: await offsets.partition_count(scratch, self._connection, topic) for topic in topics}
-        held = [await self._first(topic) for topic in topics]
+        held = [await self._first(scratch, topic) for topic in topics]
         held += [self._open(topic, number) for topic in topics for number in range(1, counts[topic.name])]
         for one in held:
-            await one.collected(self._patience_s, self._rival)
+            await self._collect(scratch, one)
         begins: list[Begin] = []
         for topic in topics:
             mine = [one for one in held if one.topic is topic]
@@ -156,13 +162,33 @@ class Joining:
         """Partitions that were added while this member was there: from their beginning."""
         held = [self._open(topic, number) for number in numbers]
         for one in held:
-            await one.collected(self._patience_s, self._rival)
+            await self._collect(scratch, one)
         return await self._begin(scratch, held, born, numbers.stop)
 
-    async def _first(self, topic: Topic[Any]) -> Held:
+    async def _first(self, scratch: Scratch, topic: Topic[Any]) -> Held:
         held = self._open(topic, 0)
-        await held.collected(self._patience_s, self._rival)
+        await self._collect(scratch, held)
         return held
+
+    async def _collect(self, scratch: Scratch, held: Held) -> None:
+        """A rival is one that is seen: a queue with a single active consumer counts that one, which is not us as long
+        as nothing was delivered here. Else the broker is slow, or the queue has no leader just now: tried again."""
+        try:
+            await held.collected(self._patience_s, self._rival)
+        except Unsupported as rival:
+            try:
+                consumers = int((await scratch.declare_queue(held.keeper.queue)).consumer_count)
+            except NotFound:
+                consumers = 0
+            if held.is_collected:  # it came while we looked
+                return
+            if consumers and held.keeper.holder.state is State.WAITING:
+                raise
+            raise LeaseLost(
+                f"{held.what}: its token did not come within {self._patience_s:g} s, and no other member consumes it. "
+                "Nothing was changed; it is tried again.",
+                engine=errors.ENGINE,
+            ) from rival
 
     def _open(self, topic: Topic[Any], partition: int) -> Held:
         held = self._hold(topic, partition)
@@ -193,19 +219,16 @@ class Joining:
 
     async def _resolve(self, scratch: Scratch, held: Held, born: int | None) -> Begin:
         stream = stream_name(held.topic, held.partition)
-        edges = await offsets.edges(scratch, stream)
         if held.last is not None:
             position = held.last.offset
-            waited_s = 0.0
-            while position > edges.end and waited_s < BEYOND_S:
-                await pause(self._connection.loop, 0.5)
-                waited_s += 0.5
-                edges = await offsets.edges(scratch, stream)
+            edges = await edges_around(scratch, self._connection.loop, stream, position)
             lost = position < edges.start or position > edges.end
         elif born is not None and held.partition >= born:
+            edges = await offsets.edges(scratch, stream)
             position, lost = edges.start, False
         else:
-            position = await self._start(scratch, stream, held.partition, edges)
+            edges = await offsets.edges(scratch, stream)
+            position = await self._start(scratch, stream, held, edges)
             lost = position < edges.start
         if not lost:
             return Begin(held, position, None)
@@ -213,16 +236,35 @@ class Joining:
             return Begin(held, position, _gap(held, position, edges))
         return Begin(held, edges.start if self._spec.on_gap == "earliest" else edges.end, None)
 
-    async def _start(self, scratch: Scratch, stream: str, partition: int, edges: offsets.Edges) -> int:
+    async def _start(self, scratch: Scratch, stream: str, held: Held, edges: offsets.Edges) -> int:
         start = self._spec.start
         if start.kind == "latest":
             return edges.end
         if start.kind == "at":
-            return start.offsets.get(partition, edges.start)
+            position = start.offsets.get(held.partition, edges.start)
+            end = (await edges_around(scratch, self._connection.loop, stream, position)).end
+            if position > end:
+                raise ConfigurationError(
+                    f"{held.what}: start at offset {position} lies beyond its end {end}; nobody joined and nothing was "
+                    f"committed: start at {end} at most",
+                    engine=errors.ENGINE,
+                )
+            return position
         if start.kind == "since":
             found = await offsets.offset_at(scratch, stream, start.timestamp_ms or 0)
             return edges.end if found is None else found
         return edges.start
+
+
+async def edges_around(scratch: Scratch, loop: Loop, stream: str, position: int) -> offsets.Edges:
+    """The edges, once they reach `position`, or those of `BEYOND_S` later."""
+    edges = await offsets.edges(scratch, stream)
+    waited_s = 0.0
+    while position > edges.end and waited_s < BEYOND_S:
+        await pause(loop, 0.5)
+        waited_s += 0.5
+        edges = await offsets.edges(scratch, stream)
+    return edges
 
 
 def _gap(held: Held, committed: int, edges: offsets.Edges) -> MqbridgeError:

@@ -113,8 +113,15 @@ class Loop:
 
     def _run_soon(self) -> None:
         jobs, self._soon = self._soon, []
-        for job in jobs:
-            job()
+        for place, job in enumerate(jobs):
+            try:
+                job()
+            except BaseException:
+                behind = jobs[place + 1 :]
+                if behind:  # they are to run all the same, before what was given since
+                    self._soon[:0] = behind
+                    self.ioloop.call_later(0, self._run_soon)
+                raise
 
     def _main(self) -> None:
         while True:

@@ -35,6 +35,16 @@ ENABLE = (
 )
 
 
+def _unreadable(what: str, address: str, error: Exception) -> MqbridgeError:
+    return Rejected(
+        f"{what}: what the management API at {address} answered could not be made sense of "
+        f"({type(error).__name__}: {error}). Nothing was applied. Look whether it is RabbitMQ's, and of a version that "
+        "this adapter knows.",
+        engine=ENGINE,
+        retryable=False,
+    )
+
+
 class Management:
     """The API of one virtual host."""
 
@@ -67,6 +77,9 @@ class Management:
                 result = question(self)
             except MqbridgeError as error:
                 done(None, error)
+            except Exception as error:  # noqa: BLE001 - whatever an answer holds that no reader of it thought of
+                # Uncaught it would end the thread, and whoever waits, now or later, would wait for ever.
+                done(None, caused(_unreadable(what, self.address, error), error))
             else:
                 done(result, None)
 
@@ -124,30 +137,26 @@ class Management:
     # --- one request
 
     def get(self, what: str, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """The decoded answer to a GET; errors are mqbridge's."""
-        return self.request("GET", what, path + (f"?{urlencode(query)}" if query else ""))
-
-    def request(self, method: str, what: str, path: str, body: Any = None) -> Any:
-        """One request; a connection that was kept and has died meanwhile is made anew once."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = self._headers if data is None else {**self._headers, "Content-Type": "application/json"}
+        """The decoded answer to a GET; errors are mqbridge's. A connection that was kept and has died meanwhile is made
+        anew once."""
+        target = path + (f"?{urlencode(query)}" if query else "")
         for fresh in (False, True):
             if fresh or self._connection is None:
                 self._drop()
                 self._connection = self._open()
                 fresh = True
             try:
-                self._connection.request(method, self._prefix + path, data, headers)
+                self._connection.request("GET", self._prefix + target, headers=self._headers)
                 answer = self._connection.getresponse()
                 content = answer.read()
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
-                if not fresh and method == "GET":
+                if not fresh:
                     continue
                 self._away_until_s = time.monotonic() + AGAIN_S
                 raise caused(self._unreachable(what, error), error) from error
             self._away_until_s = 0.0
-            return self._decode(what, path, answer.status, content)
+            return self._decode(what, target, answer.status, content)
         raise AssertionError("the second round returns or raises")
 
     def _decode(self, what: str, path: str, status: int, content: bytes) -> Any:

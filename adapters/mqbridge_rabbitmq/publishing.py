@@ -2,7 +2,7 @@
 sequence number is drawn only for what was taken, under the sender's lock, so that numbers, the buffer and the broker
 have one order.
 
-There is no linger: the loop marshals what has come together since its last turn, and `seal` has nothing to do.
+There is no linger: the loop marshals what has come together since its last turn; `seal` only wakes it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class RabbitSender:
             if self._timer is not None:
                 self._timer.cancel()
             for channel in self._channels:
-                channel.outlet.close()
+                channel.close()
             done(None, None)
 
         self.connection.loop.call(run)
@@ -270,6 +270,10 @@ class BaseChannel(ABC):
         """The routing key, where it is to be kept in a header."""
         return None
 
+    def close(self) -> None:
+        """Its sender is closed. Loop thread."""
+        self.outlet.close()
+
     def confirmed(self, items: Sequence[Item]) -> None:
         first = items[0].number
         count = len(items)
@@ -286,6 +290,9 @@ class BaseChannel(ABC):
 
     def resends(self, item: Item) -> bool:
         return self._resend and time.monotonic() - item.taken_s < self.sender.spec.delivery_timeout_s
+
+    def body_bytes(self, item: Item) -> int:
+        return len(item.value or b"")
 
     @abstractmethod
     def check(self, channel: Any, good: Callable[[], None]) -> None:

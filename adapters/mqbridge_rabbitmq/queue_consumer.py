@@ -22,7 +22,7 @@ from mqbridge.spi import Disconnected, Event, Fatal, Reconnected
 from mqbridge_rabbitmq import errors, naming, records
 from mqbridge_rabbitmq.settling import Settling
 from mqbridge_rabbitmq.tags import Arrived, Tags
-from mqbridge_rabbitmq.wire import AmqpConnection
+from mqbridge_rabbitmq.wire import AmqpConnection, cancel
 
 if TYPE_CHECKING:
     from mqbridge.ledger import Page
@@ -34,6 +34,9 @@ T = TypeVar("T")
 log = logging.getLogger("mqbridge.rabbitmq")
 MAX_PREFETCH = 65_535
 """basic.qos counts in 16 bits."""
+QUIET_BARRIERS = 2
+"""Without a new delivery, until a cancelled consumer is taken to be served no more: a quorum queue's deliveries reach
+the channel's process by messages of their own, which one barrier may overtake."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
 
@@ -130,10 +133,10 @@ class QueueClient:
         self._forget(str(error), error)
 
     def _begin(self) -> None:
-        """Open a channel and consume."""
-        self._retry = None
+        """Open a channel and consume, unless there is one: two would settle each other's tags."""
+        self._stop_retry()
         connection = self._wire.connection
-        if self._closed or connection is None or not connection.is_open:
+        if self._closed or self._channel is not None or connection is None or not connection.is_open:
             return
         try:
             channel = connection.channel(on_open_callback=self._opened)
@@ -142,6 +145,11 @@ class QueueClient:
             return
         self._channel = channel
         channel.add_on_close_callback(self._channel_closed)
+
+    def _stop_retry(self) -> None:
+        retry, self._retry = self._retry, None
+        if retry is not None:
+            retry.cancel()
 
     def _opened(self, channel: Any) -> None:
         if channel is not self._channel:
@@ -176,10 +184,14 @@ class QueueClient:
 
     # --- deliveries
 
-    def _deliver(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
+    def _deliver(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        if channel is not self._channel:
+            return  # its tags mean nothing on this one; the broker has it back with its channel
         arrived = (method, properties, body)
-        self._arrived.append(arrived)
         self._tags.delivered(method.delivery_tag, arrived)
+        if self._closing is not None:
+            return  # nobody will take it
+        self._arrived.append(arrived)
         if len(self._arrived) == 1:
             self._loop.soon(self._make_block)
 
@@ -214,12 +226,14 @@ class QueueClient:
         if connection is None or not connection.is_open:
             return  # `down` follows, and knows why
         error = errors.channel_error(native, f"consuming {self._spec.queue}")
+        consumed = self._consuming
         self._forget(str(error), error)
-        self._try_later(native)
+        self._try_later(native, consumed)
 
     def _forget(self, why: str, error: MqbridgeError | None) -> None:
         """What is out is out no more; tell the application, if it had anything."""
         self._channel = None
+        self._stop_retry()
         self._settling.lost(None if error is None else error.__cause__)
         if self._closing is not None:
             self._end()
@@ -235,13 +249,14 @@ class QueueClient:
         if lost:
             self._ready()
 
-    def _try_later(self, native: BaseException | None) -> None:
-        """Consume again after a pause, or never if it cannot work."""
+    def _try_later(self, native: BaseException | None, consumed: bool = False) -> None:
+        """Consume again after a pause, or never if it cannot work. 405 and 406 say so of a consume; to a channel that
+        `consumed` the broker says 406 over a delivery, as when consumer_timeout has passed."""
         error = None if native is None else errors.channel_error(native, f"consuming {self._spec.queue}")
         code, text = errors.reply(native)
         # 404 is also what is said of a queue whose node is down; only a queue that is not there has no such name.
         gone = code == 404 and "no queue" in text
-        if gone or isinstance(error, Denied) or code in (405, 406):
+        if gone or isinstance(error, Denied) or (code in (405, 406) and not consumed):
             self._wire.detach(self)
             self._say(Fatal(self._gone(native) if gone else error))  # type: ignore[arg-type]
             return
@@ -313,8 +328,7 @@ class QueueClient:
     def _close(self, done: spi.Completion[None]) -> None:
         self._closed = True
         self._wire.detach(self)
-        if self._retry is not None:
-            self._retry.cancel()
+        self._stop_retry()
         self._closing = done
         channel = self._channel
         if channel is None or not channel.is_open:
@@ -324,16 +338,31 @@ class QueueClient:
         self._settling.when_idle(lambda: self._give_back(channel))
 
     def _give_back(self, channel: Any) -> None:
-        """Cancel first, or what is given back comes again; give back before the channel closes, for that would count an
-        attempt of each. All three go out in one piece: pika rejects, and so counts, what still arrives after a cancel
-        on a channel that stays open."""
+        """Cancel first, or what is given back comes again; give back before the channel closes, for that counts an
+        attempt of each delivery that is out. What the queue sent before it heard of the cancel comes behind CancelOk
+        too: so it is given back again and again, each time behind a barrier, until two in a row brought nothing."""
         if channel is not self._channel or not channel.is_open:
             self._end()
             return
-        if self._consuming:
-            channel.basic_cancel(self._tag)
-            channel.basic_nack(0, multiple=True, requeue=True)
-        channel.close()
+        if not self._consuming:
+            channel.close()
+            return
+        self._settling.lost(None)  # what is settled from now on is refused
+        cancel(channel, self._tag, lambda _frame: self._nack_all(channel, -1, 0))
+
+    def _nack_all(self, channel: Any, newest: int, quiet: int) -> None:
+        """Everything up to `newest` was given back, and `quiet` barriers have brought nothing since."""
+        if channel is not self._channel or not channel.is_open:
+            return  # `_end` was or will be called
+        quiet = quiet + 1 if self._tags.newest == newest else 0
+        if quiet == QUIET_BARRIERS:
+            channel.close()
+            return
+        newest = self._tags.newest
+        channel.basic_nack(0, multiple=True, requeue=True)
+        channel.basic_qos(
+            prefetch_count=self._spec.prefetch, callback=lambda _frame: self._nack_all(channel, newest, quiet)
+        )
 
     def _end(self) -> None:
         self._channel = None

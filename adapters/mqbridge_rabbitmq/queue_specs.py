@@ -91,7 +91,8 @@ def read_queue(
     name: str, arguments: Mapping[str, Any], policy: Mapping[str, Any] | None, asked: Queue[Any] | None
 ) -> Queue[Any]:
     """The queue that stands there. Of a limit both in a policy and an argument the smaller counts, else the argument
-    does; of a limit of attempts without a dead-letter queue, which drops, a `Queue` cannot tell."""
+    does; of a limit of attempts without a dead-letter queue, which drops, a `Queue` cannot tell. `Mismatch` for one
+    that no `Queue` describes, as with x-max-length 0."""
     found = {argument: policy[key] for key, argument in _POLICY.items() if policy and key in policy}
     for argument, value in arguments.items():
         lower = argument in _SMALLER_WINS and argument in found
@@ -104,19 +105,33 @@ def read_queue(
     max_priority = found.get("x-max-priority")
     if quorum and asked is not None:
         max_priority = asked.max_priority  # always there, never said
-    return Queue(
-        name,
-        max_attempts=limit + 1 if limit >= 0 and dead_letter is not None else None,
-        dead_letter=dead_letter,
-        message_ttl_s=None if ttl is None else ttl / 1000,
-        expires_s=None if expires is None else expires / 1000,
-        max_length=found.get("x-max-length"),
-        max_bytes=found.get("x-max-length-bytes"),
-        overflow="drop-head" if found.get("x-overflow", "drop-head") == "drop-head" else "reject",
-        max_priority=max_priority,
-        single_active=bool(found.get("x-single-active-consumer")),
-        type="quorum" if quorum else "classic",
-        physical_name=None if asked is None else asked.physical_name,
+    try:
+        return Queue(
+            name,
+            max_attempts=limit + 1 if limit >= 0 and dead_letter is not None else None,
+            dead_letter=dead_letter,
+            message_ttl_s=None if ttl is None else ttl / 1000,
+            expires_s=None if expires is None else expires / 1000,
+            max_length=found.get("x-max-length"),
+            max_bytes=found.get("x-max-length-bytes"),
+            overflow="drop-head" if found.get("x-overflow", "drop-head") == "drop-head" else "reject",
+            max_priority=max_priority,
+            single_active=bool(found.get("x-single-active-consumer")),
+            type="quorum" if quorum else "classic",
+            physical_name=None if asked is None else asked.physical_name,
+        )
+    except InvalidSpec as error:
+        raise _not_portable(name, found, asked, error) from error
+
+
+def _not_portable(name: str, found: Mapping[str, Any], asked: Queue[Any] | None, error: InvalidSpec) -> Mismatch:
+    field = error.field or "arguments"
+    there = [value for argument, value in found.items() if _FIELDS.get(argument) == field]
+    return Mismatch(
+        f"queue {name} exists, made by others in a way that a Queue cannot say: {error} Nothing was changed. Choose "
+        "another name, or delete it (with its messages) and ensure it again.",
+        engine=ENGINE,
+        differences=((field, getattr(asked, field, None), there[0] if there else dict(found)),),
     )
 
 
@@ -137,10 +152,13 @@ def _portable(name: str) -> bool:
 
 
 def portable_queue(name: str, arguments: Mapping[str, Any], policy: Mapping[str, Any] | None) -> Queue[Any] | None:
-    """The queue, if an application of mqbridge can name it."""
+    """The queue, if an application of mqbridge can name it and say what it is."""
     if not naming.is_portable_queue(name) or arguments.get("x-queue-type") == "stream" or not _portable(name):
         return None
-    return read_queue(name, arguments, policy, None)
+    try:
+        return read_queue(name, arguments, policy, None)
+    except Mismatch:
+        return None
 
 
 # --- exchanges and bindings

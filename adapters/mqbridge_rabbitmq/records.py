@@ -59,6 +59,7 @@ REASONS: Final = {
     "maxlen": "max-length",
     "delivery_limit": "max-attempts",
 }
+MAX_DEATH_TEXT_BYTES: Final = 4096
 MAX_SHORT: Final = 255
 """AMQP 0-9-1, 4.2.5.3: a short string, such as a header's name or a message id, has at most 255 bytes."""
 _LENGTH: Final = struct.Struct(">I")
@@ -236,7 +237,8 @@ def death_of(headers: Mapping[str, Any]) -> RawHeaders:
 
 
 def death_table(reason: str, origin: str, attempts: int, at_ms: int, text: str | None) -> dict[str, Any]:
-    """Dead-letter facts for the header table of a copy."""
+    """Dead-letter facts for the header table of a copy. Of `text` the first 4 KiB (`MAX_DEATH_TEXT_BYTES`) are kept:
+    all headers of a message share one frame."""
     facts: dict[str, Any] = {
         reserved.DEATH_REASON: reason.encode(),
         reserved.DEATH_QUEUE: origin.encode(),
@@ -244,17 +246,19 @@ def death_table(reason: str, origin: str, attempts: int, at_ms: int, text: str |
         reserved.DEATH_AT_MS: str(at_ms).encode(),
     }
     if text is not None:
-        facts[reserved.DEATH_ERROR] = text.encode()
+        cut = text.encode(errors="backslashreplace")[:MAX_DEATH_TEXT_BYTES]
+        facts[reserved.DEATH_ERROR] = cut.decode(errors="ignore").encode()
     return facts
 
 
 def copied(properties: Any, facts: Mapping[str, Any]) -> Any:
     """The properties of a copy of a message: all of the sender's, none of the broker's or of earlier deaths, and
-    `facts`. A copy does not expire: it was dead-lettered, or it is to live anew."""
+    `facts`. A copy does not expire: it was dead-lettered, or it is to live anew. Nor does it go again to the queues of
+    CC and BCC, which have the message: it is for one queue."""
     headers = {
         name: value
         for name, value in (properties.headers or {}).items()
-        if name not in BROKERS and name not in reserved.DEATH and name != SEQUENCE
+        if name not in BROKERS and name not in ROUTES and name not in reserved.DEATH and name != SEQUENCE
     }
     headers.update(facts)
     return pika.BasicProperties(

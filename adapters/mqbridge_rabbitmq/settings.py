@@ -31,6 +31,8 @@ OPTIONS: Final[Mapping[str, str]] = {
     "management": "the management API, http(s)://host:port; default http(s)://FIRSTHOST:15672 (15671 for amqps)",
 }
 
+WANTED: Final = (4, 3)
+"""The first version whose quorum queues tell a release from a failed attempt, and which this adapter was seen with."""
 PORT: Final = {"amqp": 5672, "amqps": 5671}
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """RabbitMQ's default of max_message_size since 4.0."""

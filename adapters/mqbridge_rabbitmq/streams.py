@@ -20,11 +20,10 @@ from mqbridge.messages import Delivery, RawHeaders
 from mqbridge.spi import Block
 from mqbridge.topology import Topic
 from mqbridge_rabbitmq import errors, records
-from mqbridge_rabbitmq.channels import shut, usable
 from mqbridge_rabbitmq.errands import OFFSET_HEADER, Row
 from mqbridge_rabbitmq.loop import Loop
 from mqbridge_rabbitmq.naming import stream_name
-from mqbridge_rabbitmq.wire import AmqpConnection
+from mqbridge_rabbitmq.wire import AmqpConnection, shut, usable
 
 if TYPE_CHECKING:
     from mqbridge.ledger import Page
@@ -128,6 +127,11 @@ class StreamReader:
             self._position = offset
             self.stopped = False
         self._loop.call(self._again)
+
+    def at(self, offset: int) -> bool:
+        """Nothing was read since it was sent there."""
+        with self._moving:
+            return self._position == offset
 
     # --- the loop's
 

@@ -28,6 +28,11 @@ class Tags:
     def __len__(self) -> int:
         return len(self._out)
 
+    @property
+    def newest(self) -> int:
+        """The highest tag that was delivered, 0 before the first."""
+        return self._high
+
     def delivered(self, tag: int, arrived: Arrived) -> None:
         self._out[tag] = arrived
         self._high = tag

@@ -14,11 +14,11 @@ from typing import Any, Final
 import pika
 from pika import exceptions as amqp
 
+from mqbridge.errors import Denied, MqbridgeError
 from mqbridge_rabbitmq import errors
-from mqbridge_rabbitmq.channels import shut, usable
 from mqbridge_rabbitmq.loop import Timer
 from mqbridge_rabbitmq.tokens import Ack, Answer, Collected, Committed, Effect, Lost, Owned, Publish, State, TokenHolder
-from mqbridge_rabbitmq.wire import Wire
+from mqbridge_rabbitmq.wire import Wire, shut, usable
 
 CONSUMER_TIMEOUT_S: Final = 1800.0
 ARGUMENTS: Final[dict[str, Any]] = {
@@ -39,6 +39,8 @@ class TokenKeeper:
     def __init__(self, wire: Wire, queue: str, member: str, echo_s: float, changed: Callable[[Effect], None]) -> None:
         self.queue = queue
         self.holder = TokenHolder(member, echo_s=echo_s, keep_s=KEEP_S)
+        self.denied: MqbridgeError | None = None
+        """Why it will never be ours, if that is a permission."""
         self._wire = wire
         self._changed = changed
         self._channel: Any = None
@@ -106,7 +108,9 @@ class TokenKeeper:
         if channel is self._channel:
             self._channel = None
             fatal = isinstance(native, amqp.ChannelClosedByBroker) and native.reply_code in (403, 406)
-            self._refused(str(errors.channel_error(native, f"token queue {self.queue}")), fatal)
+            error = errors.channel_error(native, f"consuming token queue {self.queue}")
+            self.denied = error if isinstance(error, Denied) else None
+            self._refused(str(error), fatal)
 
     def _refused(self, why: str, fatal: bool = False) -> None:
         self._apply(self.holder.refused(why, fatal))

@@ -139,10 +139,18 @@ class TopicAdmin:
         """Exchange, streams, and the committed offsets of all groups, which would be wrong in a topic of that name that
         is made later. Without the management API groups cannot be listed, and theirs stay."""
         exchange = topic_exchange(topic)
-        await scratch.declare_exchange(exchange)
-        count = await offsets.more_partitions(scratch, self.connection, topic, 0)
-        count = max(count, await offsets.existing_streams(scratch, topic, count))
-        await scratch.delete_exchange(exchange)
+        missing: NotFound | None = None
+        try:
+            await scratch.declare_exchange(exchange)
+        except NotFound as error:
+            missing = error
+        # The exchange goes first: where it is gone and streams are not, a deletion was interrupted, and goes on here.
+        bound = 0 if missing is not None else await offsets.more_partitions(scratch, self.connection, topic, 0)
+        count = max(bound, await offsets.existing_streams(scratch, topic, bound))
+        if missing is None:
+            await scratch.delete_exchange(exchange)
+        elif not count:
+            raise missing
         for partition in range(count):
             await scratch.delete_queue(stream_name(topic, partition))
         for name, (_, of, _) in (await groups.token_queues(self.connection, required=False)).items():

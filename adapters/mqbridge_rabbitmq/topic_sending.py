@@ -69,6 +69,10 @@ class TopicChannel(BaseChannel):
         self._keys = [str(partition) for partition in range(partitions)]
         sender.connection.partitions.follow(topic, partitions, self._count)
 
+    def close(self) -> None:
+        super().close()
+        self.sender.connection.partitions.unfollow(self._topic, self._count)
+
     def _count(self, partitions: int) -> None:
         self._keys = [str(partition) for partition in range(partitions)]
 

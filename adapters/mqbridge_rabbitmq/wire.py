@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import pika
 from pika import exceptions as amqp
+from pika import spec
 
 from mqbridge.errors import MqbridgeError, Outcome
 from mqbridge.spi import Completion
@@ -53,6 +54,30 @@ class AmqpConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has n
     def drop(self, error: BaseException) -> None:
         """End without the closing handshake: the peer does not answer, or our own state is not to be trusted."""
         self._terminate_stream(error)
+
+
+def usable(channel: Any) -> bool:
+    """May something be sent on it? While a connection ends, pika still calls its channels open."""
+    return channel is not None and channel.is_open and channel.connection.is_open
+
+
+def shut(channel: Any) -> None:
+    """Close it, without the basic.cancel that pika sends for each consumer before Channel.Close.
+
+    Between the two a quorum queue's next consumer is active while this channel still holds what it had not
+    acknowledged: the new owner of a token queue would find it empty. pika sends none for a consumer that it takes for
+    cancelled.
+    """
+    if usable(channel):
+        channel._cancelled.update(channel.consumer_tags)
+        channel.close()
+
+
+def cancel(channel: Any, tag: str, cancelled: Callable[[Any], None]) -> None:
+    """Cancel a consumer, and go on hearing its deliveries: pika's own basic_cancel rejects, which counts an attempt of,
+    each that was on its way."""
+    ok = (spec.Basic.CancelOk, {"consumer_tag": tag})
+    channel._rpc(spec.Basic.Cancel(consumer_tag=tag), cancelled, [ok])
 
 
 class Tenant(Protocol):

@@ -29,7 +29,7 @@ class Loop:
 
     def later(self, _delay_s: float, job: Callable[[], None]) -> Any:
         self.jobs.append(job)
-        return SimpleNamespace(cancel=lambda: None)
+        return SimpleNamespace(cancel=lambda: self.jobs.remove(job) if job in self.jobs else None)
 
     def run(self) -> None:
         while self.jobs:
@@ -63,9 +63,9 @@ class Channel:
         properties = SimpleNamespace(headers={SEQUENCE: sequence})
         self._on_return(self, SimpleNamespace(reply_code=312, reply_text="NO_ROUTE"), properties, b"")
 
-    def closed(self, code: int) -> None:
+    def closed(self, code: int, text: str = "TEXT") -> None:
         self.is_open = False
-        self._on_close(self, amqp.ChannelClosedByBroker(code, "TEXT"))
+        self._on_close(self, amqp.ChannelClosedByBroker(code, text))
 
     def close(self) -> None:
         self.is_open = False
@@ -118,6 +118,9 @@ class Owner:
 
     def resends(self, _item: str) -> bool:
         return self.resend
+
+    def body_bytes(self, item: str) -> int:
+        return len(item)
 
     def check(self, channel: Channel, good: Callable[[], None]) -> None:
         if self.missing:
@@ -225,6 +228,7 @@ def test_a_return_from_the_default_exchange_means_that_the_queue_is_gone(world: 
 
 def test_a_refused_message_is_rejected(world: World) -> None:
     """basic.nack: the queue is full."""
+    world.owner.to_queue = True
     channel = proven(world)
     world.put("b", "c", "d")
     channel.nack(3, multiple=True)
@@ -232,6 +236,104 @@ def test_a_refused_message_is_rejected(world: World) -> None:
     world.loop.run()
     assert world.owner.kinds == {"b": (Rejected, "not_applied"), "c": (Rejected, "not_applied")}
     assert world.owner.good == ["d"]
+
+
+def test_a_refusal_behind_an_exchange_is_of_one_queue_of_several(world: World) -> None:
+    """The others may have the message: to call it not applied, or to be sent again, would be a promise of nobody's."""
+    channel = proven(world)
+    world.put("b")
+    channel.nack(2)
+    world.loop.run()
+    ((_, error),) = world.owner.bad
+    assert (type(error), error.outcome, error.retryable) == (Rejected, "unknown", False)
+
+
+@pytest.mark.parametrize("ending", ["nack", "return", "close"])
+def test_a_refusal_of_what_was_sent_before_leaves_its_outcome_unknown(world: World, ending: str) -> None:
+    """The attempt that was lost may have been stored."""
+    world.owner.resend = world.owner.to_queue = True
+    proven(world)
+    world.put("b")
+    world.lose()
+    channel = world.up()
+    assert world.written == "b#1"
+    if ending == "close":
+        channel.closed(403)
+    elif ending == "return":
+        channel.returns(1)
+        channel.ack(1)
+    else:
+        channel.nack(1)
+    world.loop.run()
+    ((item, error),) = world.owner.bad
+    assert (item, error.outcome, error.retryable) == ("b", "unknown", False)
+
+
+def test_a_message_that_the_broker_finds_too_large_fails_alone(world: World) -> None:
+    """The close names its size: those behind it were discarded and go out again, those before it may be stored."""
+    channel = proven(world)
+    world.put("b", "large", "c", "d")
+    channel.closed(406, "PRECONDITION_FAILED - message size 5 is larger than configured max size 4")
+    assert world.owner.kinds == {"b": (Rejected, "unknown"), "large": (Rejected, "not_applied")}
+    world.loop.run()
+    world.connection.writes.clear()
+    again = world.connection.open()
+    again.ack(1)
+    world.loop.run()
+    again.ack(2)
+    world.loop.run()
+    assert world.written == "c#1 d#2"
+    assert world.owner.good == ["c", "d"]
+
+
+def test_with_resend_those_before_the_one_that_is_too_large_go_again_first(world: World) -> None:
+    """As when a connection is lost: their outcome is unknown for the same reason."""
+    world.owner.resend = True
+    channel = proven(world)
+    world.put("b", "large", "c")
+    channel.closed(406, "PRECONDITION_FAILED - message size 5 is larger than configured max size 4")
+    assert world.owner.kinds == {"large": (Rejected, "not_applied")}
+    assert (list(world.outlet.again), list(world.outlet.waiting)) == (["b"], ["c"])
+
+
+def test_a_new_connection_does_not_get_a_second_channel_from_an_old_timer(world: World) -> None:
+    """The channel was closed and was to be opened again when the connection went: two channels would mix confirms."""
+    channel = proven(world)
+    world.put("b")
+    channel.closed(404)
+    world.connection.is_open = False
+    world.outlet.down(ConnectionLost("gone"))
+    world.connection = Connection()
+    world.outlet.up(world.connection)  # type: ignore[arg-type]
+    world.loop.run()
+    assert len(world.connection.channels) == 1
+
+
+def test_confirms_of_a_channel_that_is_gone_end_nothing(world: World) -> None:
+    """Its tags mean other messages on the next one."""
+    old = proven(world)
+    world.lose()
+    world.up()
+    world.put("b")
+    old.returns(1)
+    old.ack(1)
+    world.loop.run()
+    assert (world.owner.good, world.owner.bad) == ([], [])
+    assert world.outlet.outstanding == 1
+
+
+def test_a_report_that_a_fault_took_does_not_silence_the_next_connection(world: World) -> None:
+    """What was to run at the end of a turn is gone with it."""
+    channel = proven(world)
+    world.put("b")
+    channel.ack(2)
+    world.loop.jobs.clear()
+    world.lose()
+    channel = world.up()
+    world.put("c")
+    channel.ack(1)
+    world.loop.run()
+    assert world.owner.good == ["b", "c"]
 
 
 def test_what_is_out_when_the_connection_breaks_is_unknown_and_the_rest_waits(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -97,6 +98,38 @@ def test_a_text_survives_dead_lettering(
     )
     assert (letter.death.error or "").endswith("the text")
     assert raw.ready(rabbitmq_url, queue.name) == 0
+
+
+def test_a_reason_larger_than_a_frame_costs_nobody_the_connection(rabbit: mq.Bus, make_queue: MakeQueue) -> None:
+    """The dead letter has the beginning of the text, and other producers go on."""
+    queue = make_queue(max_attempts=3)
+    fill(rabbit, queue, 1)
+    states: list[str] = []
+    rabbit.on_state(lambda state, _why: states.append(state))
+    with rabbit.consumer(queue) as consumer:
+        take(consumer, 1)[0].reject("boom " * 40_000)
+        consumer.commit()
+    (letter,) = rabbit.admin.dead_letters(queue)
+    assert letter.death is not None
+    assert (letter.death.error or "").startswith("boom boom ")
+    assert states == []
+
+
+def test_leaving_counts_no_attempt_of_what_was_on_its_way(
+    rabbit: mq.Bus, rabbitmq_url: str, make_queue: MakeQueue
+) -> None:
+    """Consumers come and go in a stream of deliveries and only ever release: none is dead-lettered."""
+    queue = make_queue(max_attempts=2)
+    fill(rabbit, queue, 1000)
+    for _ in range(8):
+        with rabbit.consumer(queue, prefetch=200) as consumer:
+            until = time.monotonic() + 0.15
+            while time.monotonic() < until:
+                for delivery in consumer.poll(50, timeout=0.1):
+                    delivery.release()
+    wait_until(lambda: raw.ready(rabbitmq_url, queue.name) == 1000, timeout_s=5)
+    assert queue.dead_letter is not None
+    assert raw.ready(rabbitmq_url, queue.dead_letter.name) == 0
 
 
 def test_a_rejection_that_nobody_can_take_loses_nothing(rabbit: mq.Bus, make_queue: MakeQueue) -> None:

@@ -24,6 +24,18 @@ def test_a_channels_reply_code_decides_the_class(code: int, kind: type[MqbridgeE
     assert "THE TEXT" in str(error)
 
 
+def test_a_406_over_a_message_is_a_rejection_with_advice() -> None:
+    """There is nothing to declare otherwise; the size that the broker names is read from its text."""
+    text = "PRECONDITION_FAILED - message size 200000 is larger than configured max size 100000"
+    native = amqp.ChannelClosedByBroker(406, text)
+    assert errors.too_large(native) == 200000
+    assert errors.too_large(amqp.ChannelClosedByBroker(404, text)) is None
+    error = errors.sending_error(native, "sending to queue:x", "not_applied")
+    assert (type(error), error.outcome, error.retryable) == (Rejected, "not_applied", False)
+    assert "max_message_size" in str(error)
+    assert type(errors.sending_error(amqp.ChannelClosedByBroker(404, "x"), "sending", "unknown")) is NotFound
+
+
 @pytest.mark.parametrize(
     "native",
     [

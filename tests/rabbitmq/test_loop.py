@@ -69,6 +69,18 @@ def test_a_fault_is_told_and_the_loop_goes_on(loop: Loop, caplog: pytest.LogCapt
     assert "a fault on the loop" in caplog.text
 
 
+def test_a_fault_at_the_end_of_a_turn_takes_nothing_with_it(loop: Loop) -> None:
+    """The jobs behind it belong to other channels."""
+    ran = threading.Event()
+
+    def turn() -> None:
+        loop.soon(lambda: [].pop())
+        loop.soon(ran.set)
+
+    loop.call(turn)
+    assert ran.wait(5)
+
+
 def test_after_the_end_a_call_is_answered(loop: Loop) -> None:
     """A completion is called once, also when the bus was closed first."""
     loop.stop(5)

@@ -122,6 +122,18 @@ def test_a_bad_answer_is_an_error_without_the_password(
     assert "s3cr3t" not in str(caught.value)
 
 
+def test_an_answer_that_nobody_thought_of_is_an_error_and_the_next_is_asked(
+    server: Server, ask: Callable[..., Any]
+) -> None:
+    """An exception would end the thread, and whoever waits would wait for ever."""
+    server.json("/api/queues/a%2Fb/x", {"arguments": None})
+    server.json("/api/overview", {"node": "rabbit@a"})
+    with pytest.raises(Rejected, match="KeyError") as caught:
+        ask(lambda api: api.queue("x")["name"])
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert ask(lambda api: api.overview()) == {"node": "rabbit@a"}
+
+
 def test_nobody_there_says_how_to_enable_it(server: Server, ask: Callable[..., Any]) -> None:
     """And is remembered for a while, for those who can do without."""
     server.close()

@@ -20,12 +20,18 @@ class Loop:
 
     def __init__(self) -> None:
         self.timers: list[Callable[[], None]] = []
+        self.turn: list[Callable[[], None]] = []
 
     def call(self, job: Callable[[], None]) -> None:
         job()
 
     def soon(self, job: Callable[[], None]) -> None:
-        self.turn_end = job
+        self.turn = [job]
+
+    def end_turn(self) -> None:
+        turn, self.turn = self.turn, []
+        for job in turn:
+            job()
 
     def later(self, _delay_s: float, job: Callable[[], None]) -> Any:
         self.timers.append(job)
@@ -61,7 +67,7 @@ class Channel:
             self._tag += 1
             method = SimpleNamespace(delivery_tag=self._tag, redelivered=redelivered, exchange="", routing_key="q")
             self._deliver(self, method, pika.BasicProperties(), body)
-        self.loop.turn_end()
+        self.loop.end_turn()
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
         self.sent.append(("ack", tag, multiple))
@@ -72,8 +78,10 @@ class Channel:
     def basic_reject(self, tag: int, requeue: bool) -> None:
         self.sent.append(("reject", tag, requeue))
 
-    def basic_cancel(self, _tag: str) -> None:
+    def _rpc(self, method: Any, callback: Callable[[Any], None], _replies: Any) -> None:
+        assert isinstance(method, pika.spec.Basic.Cancel)
         self.sent.append(("cancel",))
+        self.barriers.append(callback)
 
     def close(self) -> None:
         self.sent.append(("close",))
@@ -239,13 +247,24 @@ def test_at_most_once_hands_out_behind_the_answer() -> None:
 
 
 def test_closing_cancels_gives_back_and_closes_in_this_order(world: World) -> None:
-    """A close alone counts an attempt of each message that is out; a cancel behind the rest has them come again."""
+    """A close alone counts an attempt of each message that is out; a cancel behind the rest has them come again. What
+    was on its way comes behind CancelOk and is given back too, until two barriers have brought nothing."""
     channel = world.ready()
     channel.deliver(b"1")
     take(world.client)
     ended: list[Any] = []
     world.client.close(lambda *answer: ended.append(answer))
-    assert channel.sent == [("cancel",), ("nack", 0, True, True), ("close",)]
+    back = ("nack", 0, True, True)
+    channel.deliver(b"2")
+    assert channel.sent == [("cancel",)]
+    channel.answer()
+    channel.deliver(b"3")
+    channel.answer()
+    channel.answer()
+    assert channel.sent == [("cancel",), back, back, back]
+    channel.answer()
+    assert channel.sent[4:] == [("close",)]
+    assert take(world.client) == []
     channel.closed(channel, pika.exceptions.ChannelClosedByClient(0, "bye"))
     assert ended == [(None, None)]
 
@@ -259,7 +278,34 @@ def test_closing_waits_for_a_barrier(world: World) -> None:
     world.client.close(lambda *_answer: None)
     assert channel.sent == [("ack", 1, False)]
     channel.answer()
-    assert channel.sent[1:] == [("cancel",), ("nack", 0, True, True), ("close",)]
+    assert channel.sent[1:] == [("cancel",)]
+
+
+def test_one_channel_consumes_after_a_cancel_and_a_lost_connection(world: World) -> None:
+    """The timer of the first loss must not add a channel to that of the second: they would settle each other's tags."""
+    old = world.ready()
+    old.cancelled(None)
+    (timer,) = world.loop.timers
+    world.client.down(ConnectionLost("gone"))
+    assert world.loop.timers == []
+    world.again()
+    timer()
+    assert len(world.channels) == 2
+    old.deliver(b"late")
+    world.client.events()
+    assert take(world.client) == []
+
+
+@pytest.mark.parametrize("consumed", [True, False])
+def test_a_406_ends_a_consume_and_not_a_consumer(world: World, consumed: bool) -> None:
+    """To one that consumes it is said over a delivery, as when consumer_timeout has passed."""
+    channel = world.channel
+    if consumed:
+        world.ready()
+    channel.is_open = False
+    channel.closed(channel, pika.exceptions.ChannelClosedByBroker(406, "PRECONDITION_FAILED - timeout"))
+    assert any(isinstance(event, Fatal) for event in world.client.events()) is not consumed
+    assert bool(world.loop.timers) is consumed
 
 
 def test_a_cancel_by_the_broker_is_a_loss_that_mends_itself(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mqbridge.errors import InvalidSpec, Unsupported
+from mqbridge.errors import InvalidSpec, Mismatch, Unsupported
 from mqbridge.topology import Binding, Exchange, Queue, diff
 from mqbridge_rabbitmq import queue_specs
 
@@ -62,6 +62,15 @@ def test_what_a_type_cannot_do_is_refused_before_anything_is_made() -> None:
         queue_specs.queue_arguments(Queue("q", type="classic", max_attempts=3))
     with pytest.raises(InvalidSpec, match="31"):
         queue_specs.queue_arguments(Queue("q", max_priority=32))
+
+
+def test_a_queue_that_no_specification_describes_is_a_mismatch_and_not_listed() -> None:
+    """Made by others with an argument that a Queue refuses: it must not take the listing of all others with it."""
+    arguments = {"x-max-length": 0}
+    assert queue_specs.portable_queue("q", arguments, None) is None
+    with pytest.raises(Mismatch) as caught:
+        queue_specs.read_queue("q", arguments, None, Queue("q", max_length=5))
+    assert caught.value.differences == (("max_length", 5, 0),)
 
 
 @pytest.mark.parametrize("name", ["x.mqt-0", "g.x.mqg-12", "amq.gen-1", "", "sp ace"])

@@ -135,6 +135,7 @@ def test_a_copy_has_the_senders_properties_and_none_of_the_brokers() -> None:
     """A redriven message counts anew and expires no more; what its sender gave stays."""
     headers = {"h": b"1", "x-death": [{}], "x-delivery-count": 4, records.SEQUENCE: 9, records.KEY: b"k"}
     headers |= records.death_table("rejected", "work", 2, 5, "bad")
+    headers |= {"CC": ["other"], "BCC": ["another"]}  # the broker would send the copy there too
     properties = pika.BasicProperties(headers=headers, message_id="id", expiration="5", priority=3, content_type="t")
     copy = records.copied(properties, {})
     assert copy.headers == {"h": b"1", records.KEY: b"k"}

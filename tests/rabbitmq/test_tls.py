@@ -1,5 +1,4 @@
-"""amqps:// through a TLS end in front of the run's RabbitMQ. The certificate in tls/ is for `localhost`, and for tests
-alone."""
+"""amqps:// through a TLS end in front of the run's RabbitMQ, with a certificate of the run's own."""
 
 from __future__ import annotations
 
@@ -14,17 +13,16 @@ import pytest
 
 import mqbridge as mq
 from mqbridge.urls import parse_url
-
-FILES = Path(__file__).parent / "tls"
+from mqbridge_conformance.brokers.certificates import make_certificates
 
 
 class TlsEnd:
     """Ends TLS and passes the bytes on, one thread for each way of each connection."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], files: Path) -> None:
         self._target = target
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(FILES / "server.pem", FILES / "server.key")
+        context.load_cert_chain(files / "server.pem", files / "server.key")
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -73,19 +71,29 @@ class TlsEnd:
             one.close()
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with server.pem, server.key and the authority that signed, ca.pem."""
+    folder = tmp_path_factory.mktemp("tls")
+    made = make_certificates()
+    for name, text in (("ca.pem", made.authority), ("server.pem", made.certificate), ("server.key", made.key)):
+        (folder / name).write_text(text)
+    return folder
+
+
 @pytest.fixture
-def tls_url(rabbitmq_url: str) -> Iterator[str]:
+def tls_url(rabbitmq_url: str, files: Path) -> Iterator[str]:
     parsed = parse_url(rabbitmq_url)
     host, port = parsed.hosts[0]
-    end = TlsEnd((host, port or 5672))
-    yield f"amqps://guest:guest@localhost:{end.port}/?management={parsed.query['management']}"
+    end = TlsEnd((host, port or 5672), files)
+    yield f"amqps://guest:guest@127.0.0.1:{end.port}/?management={parsed.query['management']}"
     end.close()
 
 
-def test_a_verified_connection_sends_and_consumes(tls_url: str) -> None:
-    """With the certificate as authority, and a message larger than a TLS record."""
+def test_a_verified_connection_sends_and_consumes(tls_url: str, files: Path) -> None:
+    """With its authority, and a message larger than a TLS record."""
     value = bytes(range(256)) * 1000
-    with mq.connect(f"{tls_url}&ca={FILES / 'server.pem'}") as bus:
+    with mq.connect(f"{tls_url}&ca={files / 'ca.pem'}") as bus:
         queue = mq.Queue(f"tls-{secrets.token_hex(4)}", dead_letter=None)
         bus.admin.ensure(queue)
         try:
@@ -102,11 +110,11 @@ def test_a_verified_connection_sends_and_consumes(tls_url: str) -> None:
             bus.admin.delete(queue)
 
 
-def test_an_unknown_authority_and_a_wrong_name_are_refused(tls_url: str) -> None:
+def test_an_unknown_authority_and_a_wrong_name_are_refused(tls_url: str, files: Path) -> None:
     """Both are Unreachable, with what to check; verify=no takes any."""
     with pytest.raises(mq.Unreachable, match="TLS"):
         mq.connect(tls_url, connect_timeout_s=5)
     with pytest.raises(mq.Unreachable, match="TLS"):
-        mq.connect(f"{tls_url}&ca={FILES / 'server.pem'}&server_name=other", connect_timeout_s=5)
+        mq.connect(f"{tls_url}&ca={files / 'ca.pem'}&server_name=other", connect_timeout_s=5)
     with mq.connect(f"{tls_url}&verify=no") as bus:
         assert bus.state == "connected"

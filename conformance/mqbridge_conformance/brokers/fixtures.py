@@ -6,9 +6,9 @@ import pytest
 
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.brokers.not_run import watch_for_brokers
-from mqbridge_conformance.brokers.servers import Broker
+from mqbridge_conformance.brokers.servers import Broker, SecuredKafka
 
-__all__ = ["kafka_broker", "kafka_url", "rabbitmq_broker", "rabbitmq_url"]
+__all__ = ["kafka_broker", "kafka_url", "rabbitmq_broker", "rabbitmq_url", "secured_kafka_broker"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,3 +37,9 @@ def kafka_broker() -> Broker:
 def rabbitmq_broker() -> Broker:
     """A second RabbitMQ, for tests that restart, kill or pause theirs, and leave it running."""
     return provided.broker("rabbitmq", own=True)
+
+
+@pytest.fixture(scope="session")
+def secured_kafka_broker() -> SecuredKafka:
+    """A Kafka with passwords, access lists and TLS, which nobody stops: users of your own keep tests apart."""
+    return provided.secured_kafka()

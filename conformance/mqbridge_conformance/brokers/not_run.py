@@ -21,6 +21,7 @@ _FIXTURES: Final = {
     "kafka_broker": ("kafka", True),
     "rabbitmq_url": ("rabbitmq", False),
     "rabbitmq_broker": ("rabbitmq", True),
+    "secured_kafka_broker": ("kafka", True),
 }
 
 
@@ -67,8 +68,10 @@ class NotRun:
 
 
 def _needs(item: pytest.Item) -> list[tuple[str, bool]]:
-    """The brokers that a test will ask for: by its fixtures, or by the conformance target that it runs on."""
-    needs = [_FIXTURES[name] for name in getattr(item, "fixturenames", ()) if name in _FIXTURES]
-    target = getattr(getattr(item, "callspec", None), "params", {}).get("mq_target")
-    container = getattr(target, "container_of", None)
+    """The brokers that a test will ask for: by its fixtures, by a parameter that is the name of one, or by the
+    conformance target that it runs on."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    names = [*getattr(item, "fixturenames", ()), *(value for value in params.values() if isinstance(value, str))]
+    needs = [_FIXTURES[name] for name in names if name in _FIXTURES]
+    container = getattr(params.get("mq_target"), "container_of", None)
     return [*needs, (container, False)] if container else needs

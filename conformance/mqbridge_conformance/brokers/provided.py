@@ -16,10 +16,10 @@ from typing import Final
 
 from mqbridge_conformance.brokers import settings
 from mqbridge_conformance.brokers.containers import docker_client, ensure_image
-from mqbridge_conformance.brokers.servers import Broker, KafkaContainer, RabbitMQContainer, Reached
+from mqbridge_conformance.brokers.servers import Broker, KafkaContainer, RabbitMQContainer, Reached, SecuredKafka
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["ENGINES", "broker", "remove_all", "unavailable", "url_in_environment"]
+__all__ = ["ENGINES", "broker", "remove_all", "secured_kafka", "unavailable", "url_in_environment"]
 
 ENGINES: Final = ("kafka", "rabbitmq")
 
@@ -29,6 +29,7 @@ _CLIENTS: Final = {"kafka": "confluent_kafka", "rabbitmq": "pika"}
 
 _lock = threading.RLock()
 _started: dict[tuple[str, bool], Broker] = {}
+_secured: list[SecuredKafka] = []
 _reasons: dict[tuple[str, bool], str | None] = {}
 
 
@@ -51,6 +52,17 @@ def broker(engine: str, *, own: bool = False) -> Broker:
             _started[engine, own] = Reached(url) if url else _BEGIN[engine]()
             atexit.register(remove_all)
         return _started[engine, own]
+
+
+def secured_kafka() -> SecuredKafka:
+    """The run's Kafka with passwords, access lists and TLS, a container of its own. Errors: `CannotTell`."""
+    with _lock:
+        if reason := unavailable("kafka", own=True):
+            raise CannotTell(f"no secured kafka broker: {reason}")
+        if not _secured:
+            _secured.append(SecuredKafka.begin())
+            atexit.register(remove_all)
+        return _secured[0]
 
 
 def unavailable(engine: str, *, own: bool = False) -> str | None:
@@ -85,3 +97,5 @@ def remove_all() -> None:
     with _lock:
         while _started:
             _started.popitem()[1].stop()
+        while _secured:
+            _secured.pop().stop()

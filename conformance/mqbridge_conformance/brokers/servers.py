@@ -20,10 +20,11 @@ from typing import Any, Final, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.certificates import make_certificates
 from mqbridge_conformance.brokers.containers import Container
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached"]
+__all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached", "SecuredKafka"]
 
 READY_S: Final = 90.0
 _LOOK_EVERY_S: Final = 0.05
@@ -176,6 +177,8 @@ class KafkaContainer(_InContainer):
         super().__init__(container)
         self.bootstrap = f"127.0.0.1:{container.ports['kafka']}"
         self.url = f"kafka://{self.bootstrap}"
+        self.client_config: dict[str, Any] = {"bootstrap.servers": self.bootstrap}
+        """What a raw client needs to reach it."""
 
     def wait_ready(self) -> None:
         from confluent_kafka import KafkaException
@@ -183,7 +186,7 @@ class KafkaContainer(_InContainer):
 
         # Quiet: that connections are refused until it is ready is what is waited for.
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
-        client = AdminClient({"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 200, **quiet})
+        client = AdminClient({**self.client_config, "reconnect.backoff.max.ms": 200, **quiet})
 
         def ready(timeout_s: float) -> bool:
             try:
@@ -196,6 +199,42 @@ class KafkaContainer(_InContainer):
     def tool(self, name: str, *args: str) -> str:
         """Run one of Kafka's own tools against the broker; takes seconds, for each starts a JVM."""
         return self.exec(f"/opt/kafka/bin/{name}.sh", "--bootstrap-server", self.bootstrap, *args)
+
+
+class SecuredKafka(KafkaContainer):
+    """One Kafka node that asks for a password and has access lists; `url` and `client_config` are its super user's."""
+
+    @classmethod
+    def begin(cls) -> SecuredKafka:
+        made = make_certificates()
+        container = Container.start(
+            settings.KAFKA_IMAGE,
+            ports={"kafka": None, "tls": None},
+            environment=lambda ports: settings.secured_kafka_environment(ports["kafka"], ports["tls"]),
+            files=settings.secured_kafka_files(made.key + made.certificate),
+            user=settings.KAFKA_CONTAINER_USER,
+        )
+        return _ready(cls(container, made.authority))
+
+    def __init__(self, container: Container, authority: str) -> None:
+        super().__init__(container)
+        self.authority = authority
+        """The certificate, as PEM, that its own is checked against."""
+        self.url = self.url_of(*settings.KAFKA_ADMIN)
+        self.client_config |= {
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": settings.KAFKA_ADMIN[0],
+            "sasl.password": settings.KAFKA_ADMIN[1],
+        }
+
+    def url_of(self, user: str, password: str) -> str:
+        """A URL for that user, in plain text."""
+        return f"kafka://{user}:{password}@{self.bootstrap}"
+
+    def tls_url_of(self, user: str, password: str) -> str:
+        """A URL for that user over TLS; the option ``ca`` is to name a file with `authority`."""
+        return f"kafkas://{user}:{password}@127.0.0.1:{self.container.ports['tls']}"
 
 
 class RabbitMQContainer(_InContainer):

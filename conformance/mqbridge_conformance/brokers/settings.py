@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from typing import Final
 
 __all__ = [
+    "KAFKA_ADMIN",
     "KAFKA_CONTAINER_USER",
     "KAFKA_IMAGE",
+    "KAFKA_STRANGER",
     "RABBITMQ_FILES",
     "RABBITMQ_IMAGE",
     "RABBITMQ_PASSWORD",
     "RABBITMQ_USER",
     "kafka_environment",
+    "secured_kafka_environment",
+    "secured_kafka_files",
 ]
 
 KAFKA_IMAGE: Final = "apache/kafka:4.3.1"
@@ -89,6 +93,53 @@ def kafka_environment(port: int) -> Mapping[str, str]:
         "KAFKA_LISTENERS": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://localhost:9093",
         "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
     }
+
+
+KAFKA_ADMIN: Final = ("admin", "admin-pass-word")
+"""User and password of the secured Kafka's super user, which the broker itself is too."""
+KAFKA_STRANGER: Final = ("stranger", "stranger-pass-word")
+"""A user whom the secured Kafka lets in, and who has no permission there."""
+
+_KEYSTORE: Final = "/etc/kafka/secrets/mqbridge-keystore.pem"
+
+
+def secured_kafka_environment(port: int, tls_port: int) -> Mapping[str, str]:
+    """The same broker behind passwords (PLAIN; SCRAM for users whom a test makes) and access lists, once in plain text
+    and once over TLS. It expects its key and certificate in the file of `secured_kafka_files`.
+
+    The listeners have names of their own, for the image's start script asks for more files where one is called SSL or
+    SASL_SSL.
+    """
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required " + " ".join(
+        [f'username="{KAFKA_ADMIN[0]}" password="{KAFKA_ADMIN[1]}"']
+        + [f'user_{name}="{password}"' for name, password in (KAFKA_ADMIN, KAFKA_STRANGER)]
+    )
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+    logins = {
+        f"KAFKA_LISTENER_NAME_{listener}_{mechanism}_SASL_JAAS_CONFIG": f"{module};"
+        for listener in ("LOGIN", "CLOAK")
+        for mechanism, module in (("PLAIN", plain), ("SCRAM___SHA___256", scram), ("SCRAM___SHA___512", scram))
+    }
+    return {
+        **kafka_environment(port),
+        **logins,
+        "KAFKA_LISTENERS": f"LOGIN://0.0.0.0:{port},CLOAK://0.0.0.0:{tls_port},CONTROLLER://localhost:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"LOGIN://127.0.0.1:{port},CLOAK://127.0.0.1:{tls_port}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CLOAK:SASL_SSL",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "LOGIN",
+        "KAFKA_SASL_MECHANISM_INTER_BROKER_PROTOCOL": "PLAIN",
+        "KAFKA_SASL_ENABLED_MECHANISMS": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        "KAFKA_SSL_KEYSTORE_TYPE": "PEM",
+        "KAFKA_SSL_KEYSTORE_LOCATION": _KEYSTORE,
+        "KAFKA_AUTHORIZER_CLASS_NAME": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        # Nobody but the node itself reaches the controller's listener, which asks for no password.
+        "KAFKA_SUPER_USERS": f"User:{KAFKA_ADMIN[0]};User:ANONYMOUS",
+    }
+
+
+def secured_kafka_files(key_and_certificate: str) -> Mapping[str, str]:
+    """What the secured Kafka's container needs beside its environment."""
+    return {_KEYSTORE: key_and_certificate}
 
 
 RABBITMQ_USER: Final = "guest"

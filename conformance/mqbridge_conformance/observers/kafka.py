@@ -241,6 +241,11 @@ def _bytes(content: Any) -> bytes | None:
     return content if content is None else bytes(content)
 
 
+def _timestamp_ms(message: Message) -> int:
+    """Kafka takes no time before 1970; such a one travels in a header."""
+    return int(_library_header(message, "timestamp-ms") or message.timestamp()[1])
+
+
 def _record(message: Message) -> Record:
     return Record(
         message.partition(),
@@ -248,7 +253,7 @@ def _record(message: Message) -> Record:
         _bytes(message.key()),
         _bytes(message.value()),
         _users(message),
-        message.timestamp()[1],
+        _timestamp_ms(message),
         _library_header(message, "id"),
     )
 
@@ -258,7 +263,7 @@ def _letter(message: Message) -> Letter:
         _bytes(message.key()),
         _bytes(message.value()),
         _users(message),
-        message.timestamp()[1],
+        _timestamp_ms(message),
         _library_header(message, "id"),
         _library_header(message, "death-reason") or "",
         f"queue:{_library_header(message, 'death-queue')}",

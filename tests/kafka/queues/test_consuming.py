@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
-from mqbridge_kafka import pulling
+from mqbridge_kafka import pulling, verdicts
+from mqbridge_kafka.courier import Courier
 from tests.kafka.queues.raw import (
     client,
     collect,
@@ -341,3 +343,53 @@ def test_a_letter_that_cannot_be_written_leaves_the_message(bus: mq.Bus, kafka_u
         collect(consumer, 1)[0].ack()
         consumer.commit()
     assert f"{queue.name}.dlq.mqq" not in topics(kafka_url)
+
+
+def test_a_message_outlives_a_dead_letter_queue_that_is_not_there(
+    kafka_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond its attempts, with nowhere to die, it is taken more often than the broker allows, and dies when it can."""
+    monkeypatch.setattr(verdicts, "PAUSE_MAX_S", 1.0)  # short, and time to read what is there in between
+    with mq.connect(kafka_url, options={"metadata_s": 1}) as bus:  # so long a missing topic may be a young one
+        queue = _queue(bus, max_attempts=1)
+        dead = f"{queue.name}.dlq.mqq"
+        set_group(kafka_url, queue.name, "share.delivery.count.limit", "2")
+        send(bus, queue, b"precious")
+        admin = client(kafka_url)
+        admin.delete_topics([dead])[dead].result(10)
+        with bus.consumer(queue, prefetch=1) as consumer:
+            collect(consumer, 1)[0].reject("no")
+            with pytest.raises(mq.NotFound, match="not shown again"):
+                consumer.commit()
+            until(lambda: consumer.poll(timeout=0.1) or len(records(kafka_url, f"{queue.name}.mqq")) >= 3, "two copies")
+            bus.admin.ensure(queue)
+            until(lambda: consumer.poll(timeout=0.1) or records(kafka_url, dead), "the letter")
+    assert [letter.value() for letter in records(kafka_url, dead)] == [b"precious"]
+    assert taken_outside(kafka_url, queue.name, 0.8) == []
+
+
+def test_a_letter_that_outlasts_the_lock_is_told_as_unknown(
+    bus: mq.Bus, kafka_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The letter is there, so commit() must not say that nothing was applied; the message comes again as well."""
+    queue = _queue(bus)
+    set_group(kafka_url, queue.name, "share.record.lock.duration.ms", "1000")
+    send(bus, queue, b"v")
+    real, pause = Courier.deliver, threading.Event()
+
+    def slow(self: Courier, letters: Any, what: str, timeout_s: float = 15.0) -> Any:
+        errors = real(self, letters, what, timeout_s)
+        pause.wait(1.2)
+        return errors
+
+    with bus.consumer(queue, prefetch=1) as consumer:
+        (delivery,) = collect(consumer, 1)
+        monkeypatch.setattr(Courier, "deliver", slow)
+        delivery.reject("bad")
+        with pytest.raises(mq.LeaseLost) as caught:
+            consumer.commit()
+        monkeypatch.undo()
+        assert caught.value.outcome == "unknown"
+        assert [letter.value() for letter in records(kafka_url, f"{queue.name}.dlq.mqq")] == [b"v"]
+        collect(consumer, 1)[0].ack()
+        consumer.commit()

@@ -8,7 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from mqbridge import errors
-from mqbridge_kafka.errors import RULES, translate
+from mqbridge.errors import Outcome
+from mqbridge_kafka.asking import insist
+from mqbridge_kafka.errors import RULES, applied, translate
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,46 @@ def test_a_closed_client_is_no_retryable_loss() -> None:
     made = translate(RuntimeError("Producer has been closed"), "sending")
     assert isinstance(made, errors.ConnectionLost)
     assert made.retryable is False
+
+
+@pytest.mark.parametrize("outcome", ["not_applied", "applied", "unknown", None])
+@pytest.mark.parametrize("code", [*RULES, 9999, -9999])
+def test_what_it_says_does_not_contradict_itself(code: int, outcome: Outcome | None) -> None:
+    """Only where the outcome is not known does an error say that it may have been applied."""
+    made = translate(KafkaError(code, "said"), "doing something", outcome=outcome)
+    assert applied(made.outcome) in str(made)
+    if made.outcome != "unknown":
+        assert "may have been applied" not in str(made)
+        assert "not known" not in str(made)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Consumer closed"), ValueError("no such property")])
+@pytest.mark.parametrize("outcome", ["not_applied", "unknown"])
+def test_an_error_without_a_code_says_what_its_outcome_says(error: Exception, outcome: Outcome) -> None:
+    """The words fit the outcome that the caller knows."""
+    made = translate(error, "looking", outcome=outcome)
+    assert made.outcome == outcome
+    other: Outcome = "unknown" if outcome == "not_applied" else "not_applied"
+    assert applied(outcome) in str(made)
+    assert applied(other) not in str(made)
+
+
+@pytest.mark.parametrize(("code", "tries"), [(KafkaError._TIMED_OUT, 1), (KafkaError.NOT_COORDINATOR, 2)])
+def test_a_change_is_tried_again_only_where_nothing_was_applied(code: int, tries: int) -> None:
+    """A change that may have been made is reported as that at once; looking is asked again after both."""
+    for changes, expected in ((True, tries), (False, 2)):
+        asked: list[int] = []
+
+        def ask(asked: list[int] = asked) -> int:
+            asked.append(1)
+            if len(asked) == 1:
+                raise KafkaException(KafkaError(code))
+            return 7
+
+        if expected == 1:
+            with pytest.raises(errors.OperationTimeout) as late:
+                insist(ask, "changing", lambda: False, 5.0, changes)
+            assert late.value.outcome == "unknown"
+        else:
+            assert insist(ask, "changing", lambda: False, 5.0, changes) == 7
+        assert len(asked) == expected

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from typing import Any
 
 import pytest
 
 import mqbridge as mq
+from mqbridge import spi
+from mqbridge.testing import wait_until
 from tests.kafka.topics.raw import Raw
 
 
@@ -67,3 +70,43 @@ def test_an_unknown_partition_is_refused(bus: mq.Bus, raw: Raw) -> None:
     """At names a partition that the topic does not have: refused, with how many there are."""
     with pytest.raises(mq.InvalidSpec, match="partition 3"):
         bus.replay(raw.topic(), mq.At({3: 0}))
+
+
+@pytest.mark.parametrize("when", ["after", "while", "failed"])
+def test_a_question_at_the_end_is_answered(bus: mq.Bus, raw: Raw, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that are asked for after the end, or wait in the queue then, complete with Closed or with the failure."""
+    answers: list[Any] = []
+    replay = bus._connection.replay(raw.topic(), lambda: None)
+    entered, go_on = threading.Event(), threading.Event()
+    failure = mq.NotFound("gone")
+
+    def bounds(*_: Any) -> Any:
+        entered.set()
+        assert go_on.wait(10)
+        raise failure
+
+    monkeypatch.setattr(replay, "_bounds", bounds)
+
+    def ask() -> None:
+        replay.bounds(spi.Start("earliest"), spi.Start("latest"), lambda _found, error: answers.append(error))
+
+    def fail() -> None:
+        raise failure
+
+    if when == "while":
+        ask()
+        assert entered.wait(10)
+        ask()
+        replay.close()
+        go_on.set()
+        wait_until(lambda: len(answers) == 2)
+        assert [type(answer) for answer in answers] == [mq.NotFound, mq.Closed]
+        return
+    if when == "failed":
+        replay._commands.put(fail)  # type: ignore[attr-defined]
+        wait_until(lambda: replay.failure() is not None)
+    else:
+        replay.close()
+    wait_until(lambda: replay._ended)  # type: ignore[attr-defined]
+    ask()
+    assert [type(answer) for answer in answers] == [mq.NotFound if when == "failed" else mq.Closed]

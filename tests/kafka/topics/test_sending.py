@@ -191,13 +191,16 @@ def test_what_a_record_carries(bus: mq.Bus, raw: Raw) -> None:
     with bus.producer() as producer:
         producer.send(topic, None, key=b"")
         producer.send(topic, b"", headers=[("a", b"1"), ("a", b"2")], timestamp=when, message_id="m1")
-        with pytest.raises(mq.InvalidSpec, match="1970"):
-            producer.send(topic, b"", timestamp=dt.datetime(1970, 1, 1, tzinfo=dt.UTC))
-    first, second = raw.records(topic.name)
+        producer.send(topic, b"early", timestamp=dt.datetime(1969, 12, 31, 23, 59, 59, tzinfo=dt.UTC))
+    first, second, early = raw.records(topic.name)
+    assert early.headers() == [("mqbridge-timestamp-ms", b"-1000")]  # Kafka takes no time before 1970
+    assert abs(early.timestamp()[1] - time.time() * 1000) < 60_000
     assert (first.value(), first.key(), first.headers()) == (None, b"", None)
     assert (second.value(), second.key()) == (b"", None)
     assert second.headers() == [("a", b"1"), ("a", b"2"), ("mqbridge-id", b"m1")]
     assert second.timestamp()[1] == round(when.timestamp() * 1000)
+    with bus.replay(topic, mq.EARLIEST) as replay:
+        assert [delivery.timestamp_ms for delivery in replay][1:] == [round(when.timestamp() * 1000), -1000]
 
 
 def test_open_producers_find_added_partitions(bus: mq.Bus, raw: Raw) -> None:

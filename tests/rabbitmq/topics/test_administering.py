@@ -145,6 +145,19 @@ def test_delete_takes_everything_of_it(rabbit: mq.Bus, rabbitmq_url: str, name: 
         rabbit.admin.describe(topic)
 
 
+def test_a_deletion_that_was_interrupted_goes_on(rabbit: mq.Bus, rabbitmq_url: str, name: str) -> None:
+    """The exchange goes first; a topic without it is still there as long as it has a stream."""
+    topic = mq.Topic(name, partitions=2)
+    rabbit.admin.ensure(topic)
+    with raw.channel(rabbitmq_url) as channel:
+        channel.exchange_delete(f"{name}.mqt")
+    rabbit.admin.delete(topic)
+    left = [found["name"] for found in raw.api(rabbitmq_url, f"/api/queues/{raw.vhost(rabbitmq_url)}")]
+    assert [found for found in left if name in found] == []
+    with pytest.raises(mq.NotFound):
+        rabbit.admin.delete(topic)
+
+
 def test_what_streams_cannot_do_is_refused(rabbit: mq.Bus, make_topic: MakeTopic) -> None:
     """Each refusal names the capability, before anything is done."""
     topic = make_topic()

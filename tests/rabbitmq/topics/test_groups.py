@@ -127,6 +127,24 @@ def test_a_second_member_is_silent_then_refused(rabbit: mq.Bus, make_topic: Make
         ack_all(first, got)
 
 
+@pytest.mark.parametrize("by", ["start", "seek"])
+def test_beyond_the_end_is_refused(rabbit: mq.Bus, make_topic: MakeTopic, group: str, by: str) -> None:
+    """As by the other engines: a stream would wait there, and leave out what comes before that offset."""
+    topic = make_topic()
+    send(rabbit, topic, range(5))
+    start = mq.At({0: 20}) if by == "start" else mq.EARLIEST
+    with rabbit.consumer(topic, group=group, start=start) as consumer:
+        if by == "seek":
+            receive(consumer, 5)
+            consumer.seek(topic, 0, 20)
+        with pytest.raises(mq.ConfigurationError, match="5 at most"):
+            nothing_for_ever(consumer)
+    with rabbit.consumer(topic, group=f"{group}-2", start=mq.At({0: 5})) as consumer:
+        consumer.wait_assigned(10)
+        send(rabbit, topic, range(5, 7))
+        assert values(receive(consumer, 2)) == [5, 6]
+
+
 def test_a_standby_takes_over_from_one_that_leaves(rabbit: mq.Bus, make_topic: MakeTopic, group: str) -> None:
     """No longer than it takes to close: the successor begins at what was committed."""
     topic = make_topic(partitions=3)

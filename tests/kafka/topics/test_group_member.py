@@ -1,0 +1,173 @@
+"""A member of a group, step by step, with a scripted client."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+import mqbridge as mq
+from mqbridge import spi
+from mqbridge_kafka.committing import Commits
+from mqbridge_kafka.group_member import GroupMember
+from mqbridge_kafka.holding import Holding, Holdings
+from mqbridge_kafka.member_client import MemberClient
+
+TOPIC = mq.Topic("t")
+PLACE = ("t", 0)
+
+
+class Native:
+    """A consumer that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, list[Any]]] = []
+        self.open = True
+
+    def __getattr__(self, name: str) -> Any:
+        def note(*arguments: Any, **_named: Any) -> Any:
+            if not self.open:
+                raise RuntimeError("Consumer closed")
+            places = arguments[0] if arguments and isinstance(arguments[0], list) else list(arguments)
+            self.told.append((name, [(p.topic, p.partition) if isinstance(p, TopicPartition) else p for p in places]))
+
+        return note
+
+    def close(self) -> None:
+        self.open = False
+
+
+def record(offset: int, code: int | None = None) -> Message:
+    """What the client gives: a record, or an error in place of one."""
+    return Message("t", 0, offset, value=b"x", error=None if code is None else KafkaError(code))
+
+
+def client_of(holdings: Holdings) -> MemberClient:
+    client = object.__new__(MemberClient)
+    client.topics = {"t": TOPIC}
+    client.held_back = False
+    client._physical = {"t": "t"}
+    client._incremental = True
+    client._holdings = holdings
+    client.consumer = Native()  # type: ignore[assignment]
+    return client
+
+
+@pytest.fixture
+def member() -> GroupMember:
+    """A member without a thread, that holds one partition."""
+    made = object.__new__(GroupMember)
+    made._spec = SimpleNamespace(group="g", max_poll_interval_s=0.2, on_gap="earliest")  # type: ignore[assignment]
+    made._ready = lambda: None
+    made._topics = {"t": TOPIC}
+    made._events = deque()
+    made._commands = SimpleQueue()
+    made._holdings = Holdings(1 << 20)
+    made._absent = made._ended = made._closing = False
+    made._on_closed = None
+    made._active_s = 0.0
+    made._client = client_of(made._holdings)
+    made._commits = Commits("committing", made._holdings.lease, lambda place: place[0])
+    made._holdings.begin(PLACE, Holding(TOPIC, 1, 0))
+    return made
+
+
+def told(member: GroupMember) -> list[tuple[str, list[Any]]]:
+    native: Any = member._client.consumer
+    return list(native.told)
+
+
+def test_a_revoke_that_is_not_drained_in_time_is_lost(member: GroupMember) -> None:
+    """When the time for draining is over, the application is told that the partitions are gone with what was out."""
+    member._on_revoke(member._client.consumer, [TopicPartition("t", 0)])
+    assert [type(event) for event in member._events] == [spi.Revoking, spi.Lost]
+    assert member._events[1] == spi.Lost((PLACE,), "not drained in time")
+
+
+def test_a_revoke_that_is_drained_is_not_lost(member: GroupMember) -> None:
+    """Finished in time, the partitions are given up without a word more."""
+
+    def finish() -> None:
+        for event in member.events():
+            assert isinstance(event, spi.Revoking)
+            event.done()
+
+    member._ready = finish
+    member._on_revoke(member._client.consumer, [TopicPartition("t", 0)])
+    assert not member._events
+    assert PLACE not in member._holdings
+
+
+def test_closing_with_a_come_back_in_the_queue_ends(member: GroupMember) -> None:
+    """A member that is closed just after its application came back does not join again, and says that it ended."""
+    ended = threading.Event()
+    member._absent = True
+    member._commands.put(member._come_back)
+    member._closing, member._on_closed = True, lambda _result, _error: ended.set()
+    member._end()
+    assert ended.is_set()
+
+
+def test_who_closes_is_told_whatever_a_command_does(member: GroupMember) -> None:
+    """A command that fails at the end keeps nobody waiting."""
+    ended = threading.Event()
+
+    def fail() -> None:
+        member._client.consumer.poll(0)
+
+    member._commands.put(fail)
+    member._closing, member._on_closed = True, lambda _result, _error: ended.set()
+    with pytest.raises(RuntimeError, match="closed"):
+        member._end()
+    assert ended.is_set()
+
+
+def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
+    """on_gap='earliest' moves where the client reads on, after the records of the same batch; those are shown."""
+    member._starting = SimpleNamespace(edges=lambda _consumer, _place: (20, 30))  # type: ignore[assignment]
+    member._sort([record(0), record(2, KafkaError._AUTO_OFFSET_RESET), record(1)])
+    block = member._holdings.take()
+    assert block is not None
+    assert [block.offset(i) for i in range(block.count)] == [0, 1]
+    assert member._holdings.positions() == {PLACE: 20}
+    assert [what for what, _ in told(member)] == ["seek"]
+
+
+def test_a_seek_of_the_application_goes_before_a_gap(member: GroupMember) -> None:
+    """A place that the application has just chosen is not replaced by an edge."""
+
+    def edges(*_: Any) -> tuple[int, int]:
+        member.seek(PLACE, 7)
+        return 20, 30
+
+    member._starting = SimpleNamespace(edges=edges)  # type: ignore[assignment]
+    member._sort([record(0, KafkaError._AUTO_OFFSET_RESET)])
+    assert member._holdings.positions() == {PLACE: 7}
+    assert told(member) == []
+
+
+def test_a_partition_that_comes_back_is_resumed() -> None:
+    """The client keeps its pause of a partition that went away; assigned again it is resumed, unless it is shut."""
+    holdings = Holdings(1 << 20)
+    client = client_of(holdings)
+    holdings.pause([("t", 1)])
+    client.assign([TopicPartition("t", 0, 0), TopicPartition("t", 1, 0)])
+    native: Any = client.consumer
+    assert native.told[1:] == [("resume", [("t", 0)]), ("pause", [("t", 1)])]
+    native.told.clear()
+    client.held_back = True
+    client.assign([TopicPartition("t", 0, 0)])
+    assert native.told[1:] == [("pause", [("t", 0)])]
+
+
+def test_going_silent_does_not_forget_what_is_held_back(member: GroupMember) -> None:
+    """A member that leaves while all is paused knows it still, so that what it is given next is opened again."""
+    member._client.held_back = True
+    member._last_take_s = 0.0
+    member._mind_the_application()
+    assert (member._absent, member._client.held_back) == (True, True)
