@@ -290,8 +290,8 @@ def test_one_right_is_not_the_other(
 
 
 def test_a_group_needs_a_right_of_its_own(site: Site) -> None:
-    """Who may read the topic, and not use the group (Kafka) or make its token queues (RabbitMQ), is Denied soon and told
-    that it is the group; he may replay."""
+    """Who may read the topic, and not use the group (Kafka) or make its token queues (RabbitMQ), is Denied soon and is
+    told that it is the group; he may replay."""
     topic = mq.Topic(fresh("t"))
     right, named = ("read topics", "roup authorization") if site.engine == "kafka" else ("read", ".mqg-0")
     with mq.connect(site.url) as owner:
