@@ -44,6 +44,7 @@ from mqbridge.waiting import Callbacks, Deadline, ForkGuard, Pending, Pump, wait
 
 T = TypeVar("T")
 log = logging.getLogger("mqbridge.bus")
+logging.getLogger("mqbridge").addHandler(logging.NullHandler())  # silent unless the application says otherwise
 
 __all__ = ["Bus", "connect"]
 

@@ -128,7 +128,8 @@ QUEUES: dict[Cap, Support] = {
         "anew for others",
         "one write for each message given back",
         "fewer are out while they are settled slowly: 8 at first, more while settling takes under a third of the "
-        "record lock, fewer when it takes more than half",
+        "record lock or the application asks for more while it holds all of them, fewer when settling takes more than "
+        "half of the lock",
     ),
     Cap.LONG_HANDLERS: _never(
         "the record lock ends after at most 60 s, and this client cannot renew it (KIP-1222)",

@@ -6,7 +6,8 @@ The rules of this room:
   moment it is acquired, and no client can prolong it yet (KIP-1222).
 - Never more than `prefetch` deliveries are out, and fewer while they are settled slowly: the window grows while
   messages are settled within a third of the lock and shrinks when that takes more than half of it, so that what is
-  shown is settled in time. What was acquired and does not fit is held unseen for `GIVE_BACK_S`, then given back.
+  shown is settled in time. It grows too when the application asks for more while it holds all that it was shown, for
+  then it wants them together. What was acquired and does not fit is held unseen for `GIVE_BACK_S`, then given back.
 - A token is given out once, and is good until it is settled, or its lock has ended, or the connection has.
 
 One lock guards all of it; the members (`pulling.Puller`) wait on it, and no client is called under it.
@@ -139,6 +140,7 @@ class ShareQueue:
         with self.lock:
             count = len(self.waiting)
             if not self.spec.before:
+                self._widen()
                 count = min(count, self._window - len(self._out))
             held = [self.waiting.popleft() for _ in range(min(count, max_records))]
             for one in held:
@@ -305,6 +307,14 @@ class ShareQueue:
         return not_there(self.spec.queue)
 
     # --- inside
+
+    def _widen(self) -> None:
+        """The application asks for more: if it holds all that may be out, and the first of it not for long, it is to
+        have more together. Under the lock."""
+        if len(self._out) >= self._window and self._window < self.spec.prefetch:
+            oldest_s = next(iter(self._out.values())).acquired_s
+            if time.monotonic() - oldest_s < self.lock_s / 3:
+                self._window = min(self.spec.prefetch, 2 * self._window)
 
     def _adapt(self, age_s: float) -> None:
         """One message was settled at that age."""

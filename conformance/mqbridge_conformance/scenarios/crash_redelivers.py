@@ -8,7 +8,7 @@ from mqbridge_conformance.env import Env
 from mqbridge_conformance.observers import Counts
 from mqbridge_conformance.scenario import scenario
 
-MESSAGES, ACKED = 8, 3
+MESSAGES, ACKED = 10, 3
 
 
 @scenario(
