@@ -90,7 +90,8 @@ class GroupMember:
         self._events: deque[Event] = deque()
         self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._holdings = Holdings(connection.settings.buffer_bytes >> 2)
-        self._starting = Starting(spec.group, tuple(self._topics), spec.start, lambda: self._closing)
+        self._reader = partial(connection.watch.reader, spec.isolation)
+        self._starting = Starting(spec.group, tuple(self._topics), spec.start, lambda: self._closing, self._reader)
         self._last_take_s = time.monotonic()
         self._active_s = self._last_take_s
         self._full_since_s: float | None = None
@@ -341,8 +342,10 @@ class GroupMember:
     def _on_lost(self, consumer: Consumer, places: list[Place]) -> None:
         mine = self._holdings.end(map(self._client.portable, places))
         if mine and not self._closing:
-            reason = self._silence() if self._absent else (
-                "the group gave them to another member, or has not heard of this one for session_timeout_s"
+            reason = (
+                self._silence()
+                if self._absent
+                else ("the group gave them to another member, or has not heard of this one for session_timeout_s")
             )
             self._say(Lost(mine, reason))
         self._client.unassign(places)
@@ -380,7 +383,7 @@ class GroupMember:
     def _look_for(self, name: str | None) -> None:
         """A broker does not know the topic. A young one it may not know yet; one that is gone ends the consumer."""
         try:
-            partitions_of(self._client.consumer, [name] if name in self._topics else list(self._topics))
+            partitions_of(self._reader(), [name] if name in self._topics else list(self._topics))
         except KafkaException as error:
             made = translate(error, f"consuming {name or ', '.join(self._topics)}", outcome="not_applied")
             if isinstance(made, NotFound):
@@ -394,14 +397,15 @@ class GroupMember:
         if held is None or held.moving:
             return
         wanted, lease = held.position, held.lease
-        first, end = self._starting.edges(self._client.consumer, (self._client.physical(place), place[1]))
+        first, end = self._starting.edges((self._client.physical(place), place[1]))
         if self._spec.on_gap == "fail":
             self._holdings.stop(place)
             self._say(Gap(_offset_lost(self._spec.group, place, wanted, first, end)))
             return
         target = first if self._spec.on_gap == "earliest" else end
-        log.warning("group %s: %s/%d goes from %d to %d, on_gap=%s", self._spec.group, *place, wanted, target,
-                    self._spec.on_gap)
+        log.warning(
+            "group %s: %s/%d goes from %d to %d, on_gap=%s", self._spec.group, *place, wanted, target, self._spec.on_gap
+        )
         if self._holdings.skip(place, lease, target):
             self._client.skip(place, target)
 

@@ -49,8 +49,10 @@ HAS_MEMBERS: Final = (
 class Starting:
     """The start of one member; asked by the thread that owns its client.
 
-    All is asked by the member's own consumer (see asking.py). An answer is waited for until it comes: a member whose
-    broker is away has nothing better to do.
+    The member's own consumer is asked for what the group has committed, and commits. All else `reader` is asked,
+    another client: within a rebalance callback `list_topics` of the member's own would take away the state of the call
+    that the callback runs in, and the next callback of the same poll would abort the process (confluent-kafka 2.16,
+    `CallState_get`). An answer is waited for until it comes: a member whose broker is away has nothing better to do.
     """
 
     def __init__(
@@ -59,18 +61,20 @@ class Starting:
         names: tuple[str, ...],
         start: Start,
         given_up: Callable[[], bool],
+        reader: Callable[[], Consumer],
     ) -> None:
         self._group = group
         self._names = names
         self._start = start
         self._given_up = given_up
+        self._reader = reader
 
     def before_joining(self, consumer: Consumer) -> None:
         """Commit the start of topics that the group has no commit for, unless it has members. Not subscribed yet, the
         consumer commits from outside, which the broker takes for an empty group only."""
         committed = self._insist(lambda: self._committed(consumer, alone=True), self._looking)
         bare = [name for name in self._names if not any(place[0] == name for place in committed)]
-        offsets = self._resolve(consumer, bare)
+        offsets = self._resolve(bare)
         if not offsets:
             return
 
@@ -102,8 +106,8 @@ class Starting:
             return positions
         started = {name for name, _ in committed}
         added = [place for place in lacking if place[0] in started]
-        positions |= self._offsets(consumer, dict.fromkeys(added, EARLIEST))
-        resolved = self._resolve(consumer, sorted({name for name, _ in lacking if name not in started}))
+        positions |= self._offsets(dict.fromkeys(added, EARLIEST))
+        resolved = self._resolve(sorted({name for name, _ in lacking if name not in started}))
         positions |= {place: resolved[place] for place in lacking if place in resolved}
 
         def commit() -> None:
@@ -117,10 +121,10 @@ class Starting:
             insist_on(commit)
         return positions
 
-    def edges(self, consumer: Consumer, place: TopicPartition) -> tuple[int, int]:
+    def edges(self, place: TopicPartition) -> tuple[int, int]:
         """The first offset and the end of one partition."""
-        first = self._offsets(consumer, {place: EARLIEST})
-        end = self._offsets(consumer, {place: LATEST})
+        first = self._offsets({place: EARLIEST})
+        end = self._offsets({place: LATEST})
         return first[place], end[place]
 
     @property
@@ -130,7 +134,7 @@ class Starting:
     def _committed(self, consumer: Consumer, alone: bool = False) -> dict[TopicPartition, int]:
         """What the group has committed of these topics, all partitions, asked once. `alone`: not joined yet, and nobody
         polls."""
-        counts = partitions_of(consumer, self._names)
+        counts = partitions_of(self._reader(), self._names)
         places = [Place(name, number) for name, count in counts.items() for number in range(count)]
         found: dict[TopicPartition, int] = {}
         for place in ask_committed(consumer, places) if alone else consumer.committed(places, timeout=TRY_S):
@@ -140,33 +144,33 @@ class Starting:
                 found[place.topic, place.partition] = place.offset
         return found
 
-    def _counts(self, consumer: Consumer, names: Iterable[str]) -> dict[str, int]:
+    def _counts(self, names: Iterable[str]) -> dict[str, int]:
         wanted = list(names)
-        return self._insist(lambda: partitions_of(consumer, wanted), f"looking at {', '.join(wanted)}")
+        return self._insist(lambda: partitions_of(self._reader(), wanted), f"looking at {', '.join(wanted)}")
 
-    def _offsets(self, consumer: Consumer, specs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        return self._insist(lambda: offsets_by(consumer, specs), f"asking for offsets for group {self._group}")
+    def _offsets(self, specs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        return self._insist(lambda: offsets_by(self._reader(), specs), f"asking for offsets for group {self._group}")
 
     def _insist(self, ask: Callable[[], T], what: str) -> T:
         return insist(ask, what, self._given_up, math.inf)
 
-    def _resolve(self, consumer: Consumer, names: Iterable[str]) -> dict[TopicPartition, int]:
+    def _resolve(self, names: Iterable[str]) -> dict[TopicPartition, int]:
         """`start` as offsets, for all partitions of these topics."""
         wanted = list(names)
         if not wanted:
             return {}
-        places = [(name, number) for name, count in self._counts(consumer, wanted).items() for number in range(count)]
+        places = [(name, number) for name, count in self._counts(wanted).items() for number in range(count)]
         start = self._start
         if start.kind == "at":
             unnamed = {place: EARLIEST for place in places if place[1] not in start.offsets}
             chosen = {place: start.offsets[place[1]] for place in places if place not in unnamed}
-            return chosen | self._offsets(consumer, unnamed)
+            return chosen | self._offsets(unnamed)
         if start.kind == "since":
-            found = self._offsets(consumer, dict.fromkeys(places, at_time(start.timestamp_ms or 0)))
+            found = self._offsets(dict.fromkeys(places, at_time(start.timestamp_ms or 0)))
             after = [place for place, offset in found.items() if offset < 0]
-            return found | self._offsets(consumer, dict.fromkeys(after, LATEST))
+            return found | self._offsets(dict.fromkeys(after, LATEST))
         edge = EARLIEST if start.kind == "earliest" else LATEST
-        return self._offsets(consumer, dict.fromkeys(places, edge))
+        return self._offsets(dict.fromkeys(places, edge))
 
 
 def _to_begin(

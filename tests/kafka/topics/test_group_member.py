@@ -129,7 +129,7 @@ def test_who_closes_is_told_whatever_a_command_does(member: GroupMember) -> None
 
 def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
     """on_gap='earliest' moves where the client reads on, after the records of the same batch; those are shown."""
-    member._starting = SimpleNamespace(edges=lambda _consumer, _place: (20, 30))  # type: ignore[assignment]
+    member._starting = SimpleNamespace(edges=lambda _place: (20, 30))  # type: ignore[assignment]
     member._sort([record(0), record(2, KafkaError._AUTO_OFFSET_RESET), record(1)])
     block = member._holdings.take()
     assert block is not None

@@ -174,15 +174,15 @@ class Scripted:
         return offsets
 
 
-def starting() -> Starting:
-    return Starting("g", ("t",), spi.Start("latest"), lambda: False)
+def starting(client: Any) -> Starting:
+    return Starting("g", ("t",), spi.Start("latest"), lambda: False, lambda: client)
 
 
 @pytest.mark.parametrize("refusals", [0, 1])
 def test_a_start_from_outside_leaves_what_was_committed_meanwhile(refusals: int) -> None:
     """Each try to commit the start looks once more: where another committed since, that stands."""
     client: Any = Scripted(2, {0: 3}, refusals)
-    starting().before_joining(client)
+    starting(client).before_joining(client)
     assert client.sent == [{0: 5, 1: 5}] * refusals + [{1: 5}]
 
 
@@ -202,5 +202,5 @@ def test_a_start_of_what_is_assigned_leaves_what_was_committed_meanwhile(
     """Nobody began the topic: all of it is committed. Another did meanwhile: its commits are read from and stand, and
     only own partitions that it left out are committed."""
     client: Any = Scripted(3, meanwhile)
-    assert starting().of_assigned(client, [("t", 0), ("t", 1)], lambda commit: commit()) == positions
+    assert starting(client).of_assigned(client, [("t", 0), ("t", 1)], lambda commit: commit()) == positions
     assert client.sent == sent
