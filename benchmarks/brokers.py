@@ -149,8 +149,11 @@ class Kafka:
     """The raw client's part, on confluent-kafka."""
 
     def __init__(self, url: str) -> None:
+        from confluent_kafka.admin import AdminClient
+
         self.url = url
         self.base: dict[str, Any] = {"bootstrap.servers": url.partition("//")[2].partition("?")[0].rstrip("/")}
+        self._admin = AdminClient(self.base)
 
     def cases(self, scale: float) -> list[Case]:
         count = max(1000, int(200_000 * scale))
@@ -173,16 +176,14 @@ class Kafka:
         return Producer({**self.base, **more})
 
     def _made(self) -> str:
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import NewTopic
 
         name = f"bench-{secrets.token_hex(4)}"
-        AdminClient(self.base).create_topics([NewTopic(name, 1, 1)])[name].result(30)
+        self._admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
         return name
 
     def _removed(self, name: str) -> None:
-        from confluent_kafka.admin import AdminClient
-
-        AdminClient(self.base).delete_topics([name])[name].result(30)
+        self._admin.delete_topics([name])[name].result(30)
 
     def held(self, name: str) -> int:
         from confluent_kafka import Consumer, TopicPartition
