@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mqbridge_conformance.matrix import SLICE
+
 README = Path(__file__).resolve().parent.parent / "README.md"
-PARTS = {"slice": ["--slice"], "table": []}
 TARGETS = ("memory", "folder", "client", "kafka", "rabbitmq")
 
 
@@ -24,18 +25,18 @@ def replace_between(text: str, name: str, content: str) -> str:
     return marked.sub(lambda found: f"{found[1]}{content}{found[2]}", text)
 
 
-def _unmarked(rows: list[str]) -> list[str]:
-    """The short table goes without the notes, which stand below the long one."""
-    return [re.sub(r" (\[\d+\])+:", ":", row) for row in rows]
+def short(table: str) -> str:
+    """The rows for the top, without the marks of notes, which stand below the long table."""
+    names = ("capability", "---", *SLICE)
+    rows = [line for line in table.splitlines() if line.startswith("|") and line.split(" | ")[0].strip("| ") in names]
+    return "\n".join(re.sub(r" (\[\d+\])+:", ":", row) for row in rows) + "\n"
 
 
 def main() -> int:
-    text = README.read_text()
-    for name, options in PARTS.items():
-        command = [sys.executable, "-m", "mqbridge", "conformance", "table", *options, *TARGETS]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        shown = [line for line in done.stdout.splitlines() if not options or line.startswith("|")]
-        text = replace_between(text, name, "\n".join(_unmarked(shown) if options else shown).strip() + "\n")
+    command = [sys.executable, "-m", "mqbridge", "conformance", "table", *TARGETS]
+    table = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip() + "\n"
+    text = replace_between(README.read_text(), "slice", short(table))
+    text = replace_between(text, "table", table)
     README.write_text(text)
     print("update_readme: the tables are those of this run")
     return 0
