@@ -25,7 +25,7 @@ def test_the_story_is_true_on_a_broker(
 ) -> None:
     """Each in the shape that it has of its own: a worker killed, a poison order, each good order charged once."""
     url: str = request.getfixturevalue(f"{engine}_url")
-    status, out, err = finished(demo(tmp_path, url, "--scale", "0.2", "--json"), timeout_s=150)
+    status, out, err = finished(demo(tmp_path, url, "--scale", "0.6", "--json"), timeout_s=150)
     assert status == 0, err + out
     report = json.loads(out)
     assert report["ok"]
