@@ -139,6 +139,26 @@ class Support:
     later: bool = False
 
 
+def direct(how: str, conditions: str = "") -> Support:
+    """A claim of what the engine itself does. These four are the words in which an engine's table is written."""
+    return Support(Level.DIRECT, how=how, conditions=conditions)
+
+
+def emulated(how: str, cost: str, conditions: str = "") -> Support:
+    """A claim that holds by a construction, at a cost."""
+    return Support(Level.EMULATED, how=how, cost=cost, conditions=conditions)
+
+
+def later(how: str, instead: str = "") -> Support:
+    """Planned and not built: refused, and PENDING in the conformance matrix."""
+    return Support(Level.UNSUPPORTED, how=how, instead=instead, later=True)
+
+
+def never(how: str, instead: str = "") -> Support:
+    """Refused for good, with the reason."""
+    return Support(Level.UNSUPPORTED, how=how, instead=instead)
+
+
 class Capabilities(Mapping[Capability, Support]):
     """All capabilities of one connection: ``bus.capabilities[Capability.REPLAY_BY_TIME]``."""
 
