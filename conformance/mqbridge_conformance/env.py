@@ -1,21 +1,28 @@
 """What a scenario has at hand: names that nobody else uses, checks that count, waits with a deadline, other parties.
 
-The rule: what is made here is removed here, and a wait that ends at its deadline is a failure with the last thing seen.
+The rule: what is made here is removed here, a wait that ends at its deadline is a failure with the last thing seen, and
+everything that goes in and comes out is written into the history of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mqbridge as mq
-from mqbridge_conformance.observers import Counts, Disagreement, Observer
+from mqbridge_conformance import recording
+from mqbridge_conformance.history import Payload, Recorder
+from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.results import CheckFailed, Evidence
+from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
 __all__ = ["Env"]
@@ -26,16 +33,36 @@ LOOK_EVERY_S = 0.01
 
 
 class Env:
-    """One run of one scenario on one target."""
+    """One run of one scenario on one target. `chance` is all the randomness that a body may use: its seed is kept.
+    `guarantee` is what the program under test asks for."""
 
-    def __init__(self, target: Target, patience_s: float) -> None:
+    def __init__(self, target: Target, scenario: Scenario, folder: Path, patience_s: float, seed: int) -> None:
         self.target = target
         self.patience_s = patience_s
+        self.guarantee = scenario.guarantee
+        self.chance = random.Random(seed)
         self.evidence = Evidence()
-        self.bus = target.connect()
+        self.recorder = Recorder(folder, "main")
+        self.observer = RecordedObserver(target.observer, self.recorder)
         self._token = secrets.token_hex(4)
         self._parties: list[Party] = []
-        self._buses: list[mq.Bus] = [self.bus]
+        self._programs: Counter[str] = Counter()
+        self._buses: list[mq.Bus] = []
+        self.bus = self.connect()
+        self.recorder.write(
+            "ok",
+            "run",
+            more={
+                "run": self._token,
+                "engine": target.engine,
+                "target": target.name,
+                "scenario": scenario.name,
+                "seed": seed,
+                "guarantee": scenario.guarantee,
+                "legal": dict(scenario.legal),
+                "claims": {cap.value: support.level.value for cap, support in self.bus.capabilities.items()},
+            },
+        )
         self._made: list[mq.Topic[Any] | mq.Queue[Any] | mq.Exchange] = []
         self._groups: list[str] = []
 
@@ -75,17 +102,23 @@ class Env:
         self._groups.append(self.name(stem))
         return self._groups[-1]
 
+    def payload(self, destination: object, producer: str, number: int, *, key: str = "-", pad: int = 0) -> bytes:
+        """A value that says where it belongs, who sent it as the how-manieth, and whether it is whole."""
+        return Payload(self._token, str(destination), key, producer, number).encode(pad)
+
     # --- parties
 
     def connect(self) -> mq.Bus:
         """Another connection of this process, closed at the end."""
         bus = self.target.connect()
         self._buses.append(bus)
-        return bus
+        return recording.connect(bus, self.recorder)
 
     def spawn(self, program: str, **args: Any) -> Party:
         """A worker program as another party, stopped at the end."""
-        party = self.target.spawn(program, **args)
+        self._programs[program] += 1
+        proc = f"{program}-{self._programs[program]}"
+        party = self.target.spawn(program, history=str(self.recorder.folder), proc=proc, **args)
         self._parties.append(party)
         if party.kind == "process":
             self.count("processes")
@@ -96,33 +129,32 @@ class Env:
 
     def kill(self, party: Party) -> None:
         """As a crash would; how is told in the evidence."""
+        more = {"what": "sigkill" if party.kind == "process" else "connection ended", "at": party.proc}
+        op = self.recorder.invoke("fault", more=more)
         party.kill()
+        self.recorder.write("ok", "fault", op=op, more=more)
         self.count("kills")
         if party.killed_by != "SIGKILL":
             self.evidence.note(party.killed_by)
-
-    @property
-    def observer(self) -> Observer:
-        return self.target.observer
 
     # --- checks
 
     def count(self, name: str, number: int = 1) -> None:
         self.evidence.count(name, number)
 
-    def check(self, condition: object, text: str) -> None:
-        """What must be true."""
+    def check(self, condition: object, text: str, anomaly: str = "") -> None:
+        """What must be true; `anomaly` is what it is called if it is not."""
         self.count("checks")
         if not condition:
-            raise CheckFailed(text)
+            raise CheckFailed(text, anomaly)
 
-    def equal(self, found: object, wanted: object, what: str) -> None:
+    def equal(self, found: object, wanted: object, what: str, anomaly: str = "") -> None:
         """What must be the same."""
         self.count("checks")
         if found != wanted:
-            raise CheckFailed(f"{what}: found {_short(found)} where {_short(wanted)} is due")
+            raise CheckFailed(f"{what}: found {_short(found)} where {_short(wanted)} is due", anomaly)
 
-    def raises(self, kind: type[E], call: Callable[[], object], what: str) -> E:
+    def raises(self, kind: type[E], call: Callable[[], object], what: str, anomaly: str = "") -> E:
         """What must be refused, with that error and no other of the library's."""
         self.count("checks")
         try:
@@ -130,15 +162,16 @@ class Env:
         except kind as error:
             return error
         except mq.MqbridgeError as error:
-            raise CheckFailed(f"{what}: {type(error).__name__} ({error}) where {kind.__name__} is due") from error
-        raise CheckFailed(f"{what}: no error, but {_short(found)}, where {kind.__name__} is due")
+            told = f"{what}: {type(error).__name__} ({error}) where {kind.__name__} is due"
+            raise CheckFailed(told, anomaly) from error
+        raise CheckFailed(f"{what}: no error, but {_short(found)}, where {kind.__name__} is due", anomaly)
 
-    def eventually(self, look: Callable[[], T], wanted: T, what: str) -> None:
+    def eventually(self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "") -> None:
         """What must come to be so, within the patience of the run."""
         self.count("checks")
-        self.wait_for(look, wanted, what)
+        self.wait_for(look, wanted, what, anomaly)
 
-    def wait_for(self, look: Callable[[], T], wanted: T, what: str) -> None:
+    def wait_for(self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "") -> None:
         """The same, without being a check of the scenario's."""
         pause = threading.Event()
         give_up_s = time.monotonic() + self.patience_s
@@ -153,20 +186,24 @@ class Env:
                 return
             if late:
                 raise CheckFailed(
-                    f"{what}: still {_short(found)} after {self.patience_s:g} s, where {_short(wanted)} is due"
+                    f"{what}: still {_short(found)} after {self.patience_s:g} s, where {_short(wanted)} is due", anomaly
                 )
             pause.wait(LOOK_EVERY_S)
 
-    def receive(self, consumer: Any, number: int, what: str) -> list[mq.Delivery[Any]]:
+    def receive(self, consumer: Any, number: int, what: str, anomaly: str = "") -> list[mq.Delivery[Any]]:
         """Exactly `number` deliveries, none of them settled; fails when they do not come."""
         deadline_s = time.monotonic() + self.patience_s
         got: list[mq.Delivery[Any]] = []
         while len(got) < number:
             got += consumer.poll(number - len(got), timeout=0.1)
             if len(got) < number and time.monotonic() >= deadline_s:
-                raise CheckFailed(f"{what}: {len(got)} of {number} came within {self.patience_s:g} s")
+                raise CheckFailed(f"{what}: {len(got)} of {number} came within {self.patience_s:g} s", anomaly)
         self.count("deliveries", len(got))
         return got
+
+    def drained(self, destination: object, group: str | None = None) -> None:
+        """Say that all there was has been asked for, by the consumers of that group: what did not come is missing."""
+        self.recorder.write("ok", "drained", dest=str(destination), group=group)
 
     # --- what is seen from outside
 
@@ -214,6 +251,7 @@ class Env:
     def close(self) -> None:
         """End the parties, close the connections, and then, from a new one, remove what was made."""
         with contextlib.ExitStack() as last_first:
+            last_first.callback(self.recorder.close)
             last_first.callback(self._remove)
             for closable in self._buses:
                 last_first.callback(closable.close)

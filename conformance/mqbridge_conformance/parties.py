@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 import mqbridge as mq
+from mqbridge_conformance import recording
+from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.results import CannotTell, CheckFailed
 
 __all__ = ["Ended", "Inbox", "Link", "Party", "ProcessParty", "ThreadParty", "pack", "unpack"]
@@ -89,6 +91,8 @@ class Link(ABC):
     def __init__(self) -> None:
         self.commands = Inbox()
         self.killed = False
+        self.recorder: Recorder | None = None
+        """Where this party's history goes; None for a party that is none of the run's, as an observer."""
         self._buses: list[mq.Bus] = []
 
     @abstractmethod
@@ -120,7 +124,7 @@ class Link(ABC):
         bus = mq.connect(url)
         self._buses.append(bus)
         try:
-            yield bus
+            yield recording.connect(bus, self.recorder)
         finally:
             try:
                 bus.close()
@@ -142,8 +146,10 @@ class Party(ABC):
     kind: str = ""
     killed_by: str = ""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, proc: str = "") -> None:
         self.program = program
+        self.proc = proc or program
+        """Its name in the history."""
         self.events = Inbox()
 
     def expect(self, name: str, timeout_s: float) -> dict[str, Any]:
@@ -180,7 +186,7 @@ class ThreadParty(Party):
     killed_by = "its connection was ended without a good-bye: a thread of a process cannot be killed alone"
 
     def __init__(self, program: str, args: dict[str, Any]) -> None:
-        super().__init__(program)
+        super().__init__(program, args.get("proc", ""))
         self._link = _ThreadLink(self.events)
         self._thread = threading.Thread(target=self._run, args=(args,), name=f"conformance-{program}", daemon=True)
         self._thread.start()
@@ -227,7 +233,7 @@ class ProcessParty(Party):
     killed_by = "SIGKILL"
 
     def __init__(self, program: str, args: dict[str, Any]) -> None:
-        super().__init__(program)
+        super().__init__(program, args.get("proc", ""))
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # closed in _finish: it lives as long as the process
         command = [sys.executable, "-m", "mqbridge_conformance.workers", program, pack(args)]
         try:

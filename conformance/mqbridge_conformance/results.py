@@ -45,7 +45,12 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 class CheckFailed(AssertionError):
-    """The engine did not do what it claims: the verdict is FAIL."""
+    """The engine did not do what it claims: the verdict is FAIL. `anomaly` is its name in the catalogue, if it has
+    one."""
+
+    def __init__(self, text: str, anomaly: str = "") -> None:
+        super().__init__(text)
+        self.anomaly = anomaly
 
 
 class CannotTell(Exception):
@@ -85,6 +90,15 @@ class ScenarioResult:
     evidence: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     proves: tuple[Capability, ...] = ()
+    anomalies: tuple[str, ...] = ()
+    """What was found and is an error, by the names of the catalogue."""
+    counted: Mapping[str, int] = field(default_factory=dict)
+    """What was found and is legal here: how often."""
+    timelines: tuple[str, ...] = ()
+    """For each of the first errors, who did what around it."""
+    history: str = ""
+    """Where its history was kept."""
+    seed: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         row = asdict(self)

@@ -1,17 +1,22 @@
 """Judging: one scenario on one target gives one result, and a run gives a report.
 
-The rule: what was not seen is not green. A check that failed, and an error that the body did not expect, is FAIL; a
-counter that stayed at zero, or an arrangement that could not be made, is UNKNOWN; what is left behind is FAIL.
+The rule: what was not seen is not green. A check that failed, an error that the body did not expect, and what a checker
+finds in the history is FAIL; a counter that stayed at zero, or an arrangement that could not be made, is UNKNOWN; what
+is left behind is FAIL.
 """
 
 from __future__ import annotations
 
+import random
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import mqbridge as mq
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.history import load
 from mqbridge_conformance.observers import Names
 from mqbridge_conformance.refusals import prove_refusals
 from mqbridge_conformance.results import (
@@ -27,6 +32,7 @@ from mqbridge_conformance.results import (
 )
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
+from mqbridge_conformance.trial import with_history
 
 __all__ = ["run", "run_scenario", "unusable"]
 
@@ -68,28 +74,46 @@ def unusable(scenario: Scenario, target: Target, error: Exception) -> ScenarioRe
 
 
 def run_scenario(
-    scenario: Scenario, target: Target, *, patience_s: float = PATIENCE_S
+    scenario: Scenario,
+    target: Target,
+    *,
+    patience_s: float = PATIENCE_S,
+    seed: int | None = None,
+    keep: Path | None = None,
 ) -> tuple[ScenarioResult, mq.Capabilities | None]:
-    """One run, and the claims of the engine it met."""
+    """One run, and the claims of the engine it met. `seed` is for all chance in it; made up if it is not given, and
+    told. Its history is kept in the folder `keep`; without one it is kept only if it is not green, in a temporary
+    folder that the result names."""
+    chosen = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    with tempfile.TemporaryDirectory(prefix="mqbridge-history-") as folder:
+        result, claims = _run(scenario, target, Path(folder), patience_s, chosen)
+        return with_history(result, load(Path(folder)), keep), claims
+
+
+def _run(
+    scenario: Scenario, target: Target, folder: Path, patience_s: float, seed: int
+) -> tuple[ScenarioResult, mq.Capabilities | None]:
     began_s = time.monotonic()
-    evidence, claims = Evidence(), None
+    evidence, claims, anomaly = Evidence(), None, ""
     try:
         before = target.observer.names()
-        env = Env(target, patience_s)
+        env = Env(target, scenario, folder, patience_s, seed)
         evidence, claims = env.evidence, env.bus.capabilities
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
         verdict, reason = Verdict.UNKNOWN, f"the scenario could not begin: {_said(error)}"
     else:
-        verdict, reason = _judge(scenario, env)
+        verdict, reason, anomaly = _judge(scenario, env)
         left = _finish(env, before)
         if left and verdict.green:
             verdict, reason = Verdict.FAIL, left
         elif left:
             evidence.note(left)
-    return _result(scenario, target, verdict, reason, evidence, time.monotonic() - began_s, claims), claims
+    seconds = time.monotonic() - began_s
+    return _result(scenario, target, verdict, reason, evidence, seconds, claims, anomaly, seed), claims
 
 
-def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str]:
+def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str, str]:
+    """Verdict, reason, and the name of the anomaly that the body found."""
     claims = env.bus.capabilities
     absent = refused(claims, scenario.needs)
     try:
@@ -98,22 +122,20 @@ def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str]:
         else:
             scenario.body(env)
     except CannotTell as error:
-        return Verdict.UNKNOWN, str(error)
+        return Verdict.UNKNOWN, str(error), ""
     except CheckFailed as error:
-        return Verdict.FAIL, str(error)
+        return Verdict.FAIL, str(error), error.anomaly
     except Exception as error:  # noqa: BLE001 - whatever it is, it was not expected of the engine, and it is told
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return Verdict.FAIL, f"{_said(error)} (at {where.name}, line {where.lineno} of {where.filename})"
+        return Verdict.FAIL, f"{_said(error)} (at {where.name}, line {where.lineno} of {where.filename})", ""
     if absent:
         reason = "; ".join(f"{capability}: {claims[capability].how}" for capability in absent)
         later = any(claims[capability].later for capability in absent)
-        return (Verdict.PENDING if later else Verdict.REFUSED_PROVEN), f"refused: {reason}"
+        return (Verdict.PENDING if later else Verdict.REFUSED_PROVEN), f"refused: {reason}", ""
     missing = env.evidence.missing(scenario.exercises)
     if missing:
-        return Verdict.UNKNOWN, f"nothing was exercised of: {', '.join(missing)}"
-    if emulated(claims, scenario.needs):
-        return Verdict.PASS_EMULATED, ""
-    return Verdict.PASS, ""
+        return Verdict.UNKNOWN, f"nothing was exercised of: {', '.join(missing)}", ""
+    return (Verdict.PASS_EMULATED if emulated(claims, scenario.needs) else Verdict.PASS), "", ""
 
 
 def _finish(env: Env, before: Names) -> str:
@@ -149,6 +171,8 @@ def _result(
     evidence: Evidence,
     seconds: float,
     claims: Claims | None = None,
+    anomaly: str = "",
+    seed: int = 0,
 ) -> ScenarioResult:
     # Where other parties were threads, nothing was shown of several processes.
     alone = not evidence.counts.get("processes")
@@ -164,4 +188,6 @@ def _result(
         evidence=dict(sorted(evidence.counts.items())),
         notes=tuple(evidence.notes),
         proves=proves,
+        anomalies=(anomaly,) if anomaly else (),
+        seed=seed,
     )

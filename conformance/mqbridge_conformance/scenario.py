@@ -5,19 +5,24 @@ The rule: the body says what must be seen and never which engine it runs on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from mqbridge import Capability
 
 if TYPE_CHECKING:
     from mqbridge_conformance.env import Env
 
-__all__ = ["Body", "Refusal", "Scenario", "scenario"]
+__all__ = ["GUARANTEES", "Body", "Guarantee", "Refusal", "Scenario", "at_each", "scenario"]
 
 Body = Callable[["Env"], None]
 Refusal = Callable[["Env", Sequence[Capability]], None]
+
+
+Guarantee: TypeAlias = Literal["at-most-once", "at-least-once", "effectively-once", "transactional"]
+GUARANTEES: Final[tuple[Guarantee, ...]] = ("at-most-once", "at-least-once", "effectively-once", "transactional")
+"""What a program asks for, from the weakest to the strongest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,9 @@ class Scenario:
     """`needs`: without one of them the scenario's refusal is proven in its place. `proves`: those it speaks for.
 
     `exercises`: counters that must not be zero at the end, else the verdict is UNKNOWN. `refusal` proves that
-    the capabilities that are not there are refused; None is the table of `refusals`.
+    the capabilities that are not there are refused; None is the table of `refusals`. `legal`: anomalies that
+    this run may show, each with the reason: they are counted and shown. `guarantee` is what the program under test
+    asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN.
     """
 
     name: str
@@ -35,6 +42,9 @@ class Scenario:
     proves: tuple[Capability, ...]
     exercises: tuple[str, ...]
     refusal: Refusal | None = None
+    legal: Mapping[str, str] = field(default_factory=dict)
+    guarantee: Guarantee = "at-least-once"
+    fault: bool = False
 
 
 def scenario(
@@ -45,11 +55,32 @@ def scenario(
     proves: tuple[Capability, ...] | None = None,
     exercises: tuple[str, ...] = (),
     refusal: Refusal | None = None,
+    legal: Mapping[str, str] | None = None,
+    guarantee: Guarantee = "at-least-once",
+    fault: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
     def make(body: Body) -> Scenario:
         spoken_for = needs if proves is None else proves
-        return Scenario(name, title, body, needs, spoken_for, ("checks", *exercises), refusal)
+        counters = ("checks", *exercises)
+        return Scenario(name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault)
 
     return make
+
+
+def at_each(of: Scenario, *guarantees: Guarantee, legal: Mapping[str, Mapping[str, str]] | None = None) -> tuple[
+    Scenario, ...
+]:
+    """The scenario once at each of these guarantees: its body finds its own in `Env.guarantee`, its name ends in it.
+    `legal`: what each may show beyond what the scenario says, by guarantee."""
+    return tuple(
+        replace(
+            of,
+            name=f"{of.name}-{guarantee}",
+            title=f"{of.title} ({guarantee.replace('-', ' ')})",
+            guarantee=guarantee,
+            legal={**of.legal, **(legal or {}).get(guarantee, {})},
+        )
+        for guarantee in guarantees
+    )

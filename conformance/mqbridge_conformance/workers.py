@@ -10,9 +10,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import mqbridge as mq
+from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.observers import PublicObserver
 from mqbridge_conformance.parties import END_WAIT_S, Ended, Link, pack, unpack
 
@@ -24,14 +26,22 @@ SESSION_TIMEOUT_S: Final = 2.0
 
 
 def perform(link: Link, program: str, args: dict[str, Any]) -> None:
-    """Run a program to its end and tell what it failed with, if it did."""
+    """Run a program to its end and tell what it failed with, if it did. `history` and `proc` among the arguments say
+    where it writes down what it does, and under which name."""
+    given = dict(args)
+    folder, proc = given.pop("history", None), given.pop("proc", program)
     try:
-        PROGRAMS[program](link, **args)
+        if folder is not None:
+            link.recorder = Recorder(Path(folder), proc)
+        PROGRAMS[program](link, **given)
     except Ended:
         return
     except Exception as error:  # noqa: BLE001 - told to the scenario, which fails with it
         if not link.killed:
             link.emit("failed", error=f"{type(error).__name__}: {error}")
+    finally:
+        if link.recorder is not None:
+            link.recorder.close()
 
 
 def host(link: Link, url: str) -> None:

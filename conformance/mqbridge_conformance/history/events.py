@@ -86,7 +86,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "redrive": "dest (the queue in which they died); more: count",
     # clients
     "open": "client; more: role (producer, topic-consumer, queue-consumer, replay), and its options; group, dest",
-    "close": "client",
+    "close": "client; ok: says nothing of its verbs, only `commit` does",
     # what producers and consumers do
     "send": "client, dest, key, val, txn; ok: part, off; more: routing_key, expires_in_s, delay_s, priority, id",
     "flush": "client",
@@ -96,7 +96,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "release": "as ack; more: delay_s",
     "retry": "as ack; more: delay_s",
     "reject": "as ack; more: reason",
-    "commit": "client, group; ok: all verbs before the invoke are with the broker; more: late [[dest, part, off]]",
+    "commit": "client, group; ok: all verbs before the invoke are with the broker; more: late [[topic, part]] or [tag]",
     "seek": "client, dest, part, off",
     "pause": "client; more: places",
     "resume": "client; more: places",
@@ -110,15 +110,16 @@ FIELDS: Final[Mapping[str, str]] = {
     "effect": "val (of the message that caused it), dest (what was written to); more: anything",
     "row": "val, key: an outbox row; ok committed, fail rolled back",
     # faults
+    "sabotage": "more: code: a broken engine has struck; what it is there for is not excused by it",
     "fault": "more: what, at (process, broker or link); ok: it is in force",
     "heal": "more: what, at; ok: it is over",
     # what observers saw, by clients that are not the library
-    "stored": "dest, part, off, key, val: one record of a log as it was at the end (or of a queue, without part)",
-    "looked": "dest: all that is stored in it has been told just before",
-    "committed": "group, dest, part, off",
-    "letter": "dest (the queue in which it died), val, attempt; more: reason",
-    "letters": "dest: all its dead letters have been told just before",
-    "left": "dest; more: ready, unsettled, delayed, as far as they can be told",
+    "looked": "dest: an operation; the `stored` events within it are all that lay there at one time between its ends",
+    "stored": "within op (a look): dest, part, off, key, val: one record of a log, or of a queue (without part)",
+    "letters": "dest (the queue in which they died): an operation; the `letter` events within it are all of them",
+    "letter": "within op: dest, val, attempt; more: reason",
+    "committed": "group, dest, part, off: seen by an observer; an operation whose ok has them, one event a partition",
+    "left": "dest: an operation; ok: more: ready, unsettled, delayed, as far as they can be told",
     # the end
     "drained": "dest, group: everything that there was has been asked for; what did not come will not come",
 }

@@ -26,7 +26,8 @@ class Operation(NamedTuple):
     @property
     def outcome(self) -> Literal["ok", "fail", "info"]:
         """An operation that never ended may have happened."""
-        return "info" if self.end is None or self.end.kind == "invoke" else self.end.kind
+        kind = "info" if self.end is None else self.end.kind
+        return "info" if kind == "invoke" else kind
 
     @property
     def ended_t(self) -> int | None:
@@ -69,12 +70,15 @@ class History:
 
     @cached_property
     def _ends(self) -> Mapping[tuple[str, int], Event]:
-        """(process, number of the invoke) -> its end; a delivery belongs to a poll and does not end it."""
-        return {
-            (event.proc, event.op): event
-            for event in self.events
-            if event.op is not None and event.kind != "invoke" and event.f != "deliver"
-        }
+        """(process, number of the invoke) -> its end. Other events may name an invoke too, as deliveries name their
+        poll; they do not end it."""
+        ends: dict[tuple[str, int], Event] = {}
+        for event in self.events:
+            if event.op is not None and event.kind != "invoke":
+                invoke = self._invokes.get((event.proc, event.op))
+                if invoke is not None and invoke.f == event.f:
+                    ends[event.proc, event.op] = event
+        return ends
 
     def end_of(self, invoke: Event) -> Event | None:
         """What ended an operation, or None."""

@@ -5,6 +5,7 @@ others. They are imported by those who need them, for their clients may not be i
 """
 
 from mqbridge_conformance.observers.native import FileObserver, ProcessObserver, PublicObserver
+from mqbridge_conformance.observers.recorded import RecordedObserver
 from mqbridge_conformance.observers.seen import Agreed, Counts, Disagreement, Letter, Names, Observer, Record
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "ProcessObserver",
     "PublicObserver",
     "Record",
+    "RecordedObserver",
 ]
