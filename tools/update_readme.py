@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mqbridge_conformance.matrix import SLICE
+from mqbridge_conformance.report import SLICE
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TARGETS = ("memory", "folder", "client", "kafka", "rabbitmq")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 import click
 
 from mqbridge import Capability
-from mqbridge_conformance import matrix
+from mqbridge_conformance import report as shown
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, run
 from mqbridge_conformance.scenario import Scenario
@@ -13,6 +16,8 @@ from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import Target, targets_for
 
 __all__ = ["conformance"]
+
+STDOUT: Final = "-"
 
 
 @click.group(help="Run the conformance scenarios against an engine.")
@@ -25,18 +30,35 @@ def list_scenarios() -> None:
     """One line a scenario."""
     width = max(len(scenario.name) for scenario in ALL)
     for scenario in ALL:
-        click.echo(f"{scenario.name.ljust(width)}  {scenario.title}")
+        click.echo(f"{scenario.name.ljust(width)}  {scenario.level.ljust(5)}  {scenario.title}")
 
 
 @conformance.command("run")
 @click.argument("target", nargs=-1, metavar="[TARGET]...")
+@click.option(
+    "--level",
+    default="quick",
+    show_default=True,
+    type=click.Choice(["quick", "full"]),
+    help="Those that are quick, or all of them.",
+)
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Runs of each; all count.")
 @click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
-@click.option("--json", "shape", flag_value="json", help="Every run with its evidence, as JSON.")
-@click.option("--markdown", "shape", flag_value="markdown", help="The matrix as Markdown.")
+@click.option(
+    "--json", "json_to", is_flag=False, flag_value=STDOUT, metavar="[FILE]", help="All of it as JSON; alone: to stdout."
+)
+@click.option("--junit", "junit_to", type=click.Path(path_type=Path), metavar="FILE", help="JUnit XML, for CI servers.")
+@click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def run_command(
-    target: tuple[str, ...], names: tuple[str, ...], repeat: int, patience: float, shape: str | None
+    target: tuple[str, ...],
+    level: str,
+    names: tuple[str, ...],
+    repeat: int,
+    patience: float,
+    json_to: str | None,
+    junit_to: Path | None,
+    markdown: bool,
 ) -> None:
     """Run the scenarios on each TARGET and show the matrix.
 
@@ -44,11 +66,51 @@ def run_command(
     which is the default; or kafka or rabbitmq: a container, started for this run. The exit
     status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
-    chosen = _chosen(names)
-    report = run(_targets(target), chosen, repeat=repeat, patience_s=patience, tell=_tell)
-    shown = {"json": matrix.as_json, "markdown": matrix.as_markdown}.get(shape or "", matrix.as_text)
-    click.echo(shown(report))
+    _no_target(json_to)
+    report = run(_targets(target), _chosen(names, level), repeat=repeat, patience_s=patience, tell=_tell)
+    report.level = level
+    _write(report, json_to, junit_to)
+    if json_to != STDOUT:
+        click.echo(shown.as_markdown(report) if markdown else shown.as_text(report))
     _end(report)
+
+
+def _no_target(json_to: str | None) -> None:
+    """`--json memory` is a mistake that would otherwise run on another target and write a file of that name."""
+    try:
+        meant = json_to not in (None, STDOUT) and targets_for(str(json_to))
+    except ValueError:
+        return
+    if meant:
+        raise click.BadParameter(f"{json_to!r} is a target: put --json last, or say --json=FILE", param_hint="--json")
+
+
+def _write(report: Report, json_to: str | None, junit_to: Path | None) -> None:
+    document = shown.document(report)
+    if json_to == STDOUT:
+        click.echo(shown.to_json(document), nl=False)
+    elif json_to:
+        Path(json_to).write_text(shown.to_json(document), encoding="utf-8")
+    if junit_to:
+        junit_to.write_text(shown.junit_xml(document), encoding="utf-8")
+
+
+@conformance.command("compare")
+@click.argument("first", type=click.Path(path_type=Path), metavar="A.json")
+@click.argument("second", type=click.Path(path_type=Path), metavar="B.json")
+def compare_command(first: Path, second: Path) -> None:
+    """Show what changed from one run to another, written by `run --json`: of two versions of a broker, or of a library.
+
+    The exit status is 1 if something got worse: a verdict fell, a claim was lowered, a scenario did not run again, or
+    a new one is not green.
+    """
+    try:
+        found = shown.compare(shown.read_document(first), shown.read_document(second))
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(found.as_text(), nl=False)
+    if found.worse:
+        raise click.exceptions.Exit(1)
 
 
 @conformance.command("table")
@@ -60,18 +122,19 @@ def table_command(target: tuple[str, ...], only: bool) -> None:
     What is claimed comes from the engine, what is shown from this run. The exit status is that of `run`.
     """
     report = run(_targets(target), ALL, tell=_tell)
-    click.echo(matrix.capability_table(report, matrix.SLICE if only else tuple(Capability)))
+    click.echo(shown.capability_table(report, shown.SLICE if only else tuple(Capability)))
     _end(report)
 
 
-def _chosen(names: tuple[str, ...]) -> list[Scenario]:
+def _chosen(names: tuple[str, ...], level: str) -> list[Scenario]:
+    """Those that are named, else those of the level."""
     known = {scenario.name: scenario for scenario in ALL}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise click.BadParameter(
             f"there is no scenario {unknown[0]!r}; there are {', '.join(known)}", param_hint="--scenario"
         )
-    return [known[name] for name in names] or list(ALL)
+    return [known[name] for name in names] or [one for one in ALL if level in (one.level, "full")]
 
 
 def _targets(texts: tuple[str, ...]) -> list[Target]:

@@ -6,6 +6,7 @@ UNKNOWN fail it, and every state is in the summary, for "passed" would hide what
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mq-repeat", type=int, default=1, metavar="N", help="run each scenario N times; the worst verdict counts"
     )
     group.addoption("--mq-patience", type=float, default=None, metavar="S", help="seconds to wait for what must happen")
+    group.addoption(
+        "--mq-level", choices=["quick", "full"], default="quick", help="the scenarios that are quick, or all of them"
+    )
+    group.addoption("--mq-json", type=Path, metavar="FILE", help="write every run with its evidence, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,10 +59,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     from mqbridge_conformance.scenarios import ALL
 
     # The target varies slowest: each is started once.
+    chosen = [scenario for scenario in ALL if run.report.level in (scenario.level, "full")]
     cases = [
         pytest.param(target, scenario, id=f"{target.name}-{scenario.name}")
         for target in run.targets
-        for scenario in ALL
+        for scenario in chosen
     ]
     metafunc.parametrize(("mq_target", "mq_scenario"), cases)
 
@@ -78,13 +84,14 @@ class Conformance:
         from mqbridge_conformance.runner import PATIENCE_S
         from mqbridge_conformance.targets import targets_for
 
-        self.report: Report = Report()
+        self.report: Report = Report(level=config.getoption("--mq-level"))
         try:
             self.targets: list[Target] = [target for text in texts for target in targets_for(text)]
         except ValueError as error:
             raise pytest.UsageError(f"--mq-target: {error}") from error
         self._repeat: int = config.getoption("--mq-repeat")
         self._patience_s: float = config.getoption("--mq-patience") or PATIENCE_S
+        self._json: Path | None = config.getoption("--mq-json")
         self._started: Target | None = None
 
     def judge(self, target: Target, scenario: Scenario) -> ScenarioResult:
@@ -118,7 +125,11 @@ class Conformance:
             target.stop()
 
     def pytest_sessionfinish(self) -> None:
+        from mqbridge_conformance.report import document, to_json
+
         self._stop()
+        if self._json is not None:
+            self._json.write_text(to_json(document(self.report)), encoding="utf-8")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, report: Any) -> Any:
@@ -129,8 +140,8 @@ class Conformance:
         return found
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        from mqbridge_conformance import matrix
+        from mqbridge_conformance.report import as_text
 
         if self.report.results:
             terminalreporter.section("mqbridge conformance")
-            terminalreporter.write_line(matrix.as_text(self.report))
+            terminalreporter.write_line(as_text(self.report))

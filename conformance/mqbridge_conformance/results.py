@@ -7,10 +7,10 @@ be green.
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from mqbridge import Capability, Level, Support
 
@@ -78,7 +78,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioResult:
-    """One scenario on one target. `reason` says why it is not PASS; `proves` are the capabilities it speaks for."""
+    """One scenario on one target. `reason` says why it is not PASS; `proves` are the capabilities it speaks for; `seed`
+    is what its chance was made of."""
 
     scenario: str
     title: str
@@ -100,35 +101,38 @@ class ScenarioResult:
     """Where its history was kept."""
     seed: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
-        row = asdict(self)
-        row["verdict"] = self.verdict.value
-        row["proves"] = [capability.value for capability in self.proves]
-        row["seconds"] = round(self.seconds, 3)
-        return row
-
 
 Claims = Mapping[Capability, Support]
 
 
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
 @dataclass(slots=True)
 class Report:
-    """All results of a run, and what each engine that was reached claims."""
+    """All results of a run; and of each target that was reached what it claims, and the versions of what it is made of:
+    its engine's under the engine's name, then those of its clients."""
 
     results: list[ScenarioResult] = field(default_factory=list)
     claims: dict[str, Claims] = field(default_factory=dict)
+    versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    level: str = "quick"
+    seed: int = 0
+    began: dt.datetime = field(default_factory=_now)
 
     def add(self, result: ScenarioResult, claims: Claims | None) -> None:
         self.results.append(result)
         if claims is not None:
-            self.claims[result.engine] = claims
+            self.claims[result.target] = claims
 
     @property
     def green(self) -> bool:
         return bool(self.results) and all(result.verdict.green for result in self.results)
 
-    def targets(self) -> list[str]:
-        return list(dict.fromkeys(result.target for result in self.results))
+    def targets(self) -> dict[str, str]:
+        """Name -> engine, in the order in which they ran."""
+        return {result.target: result.engine for result in self.results}
 
     def scenarios(self) -> dict[str, str]:
         """Name -> title, in the order in which they ran."""
@@ -137,10 +141,6 @@ class Report:
     def cell(self, scenario: str, target: str) -> list[ScenarioResult]:
         """The runs of one scenario on one target: several if it was repeated."""
         return [r for r in self.results if r.scenario == scenario and r.target == target]
-
-    def proofs(self, engine: str, capability: Capability) -> list[ScenarioResult]:
-        """The runs on an engine that speak for a capability."""
-        return [r for r in self.results if r.engine == engine and capability in r.proves]
 
 
 def refused(claims: Claims, needs: Iterable[Capability]) -> list[Capability]:

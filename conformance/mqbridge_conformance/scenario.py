@@ -14,10 +14,12 @@ from mqbridge import Capability
 if TYPE_CHECKING:
     from mqbridge_conformance.env import Env
 
-__all__ = ["GUARANTEES", "Body", "Guarantee", "Refusal", "Scenario", "at_each", "scenario"]
+__all__ = ["GUARANTEES", "Body", "Guarantee", "Refusal", "Run", "Scenario", "at_each", "scenario"]
 
 Body = Callable[["Env"], None]
 Refusal = Callable[["Env", Sequence[Capability]], None]
+Run: TypeAlias = Literal["quick", "full"]
+"""The shortest run that a scenario is part of; a full one has the quick ones too."""
 
 
 Guarantee: TypeAlias = Literal["at-most-once", "at-least-once", "effectively-once", "transactional"]
@@ -32,7 +34,8 @@ class Scenario:
     `exercises`: counters that must not be zero at the end, else the verdict is UNKNOWN. `refusal` proves that
     the capabilities that are not there are refused; None is the table of `refusals`. `legal`: anomalies that
     this run may show, each with the reason: they are counted and shown. `guarantee` is what the program under test
-    asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN.
+    asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN. `level`: what
+    takes long, or takes a broker of its own, is ``full``.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Scenario:
     legal: Mapping[str, str] = field(default_factory=dict)
     guarantee: Guarantee = "at-least-once"
     fault: bool = False
+    level: Run = "quick"
 
 
 def scenario(
@@ -58,13 +62,16 @@ def scenario(
     legal: Mapping[str, str] | None = None,
     guarantee: Guarantee = "at-least-once",
     fault: bool = False,
+    level: Run = "quick",
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
     def make(body: Body) -> Scenario:
         spoken_for = needs if proves is None else proves
         counters = ("checks", *exercises)
-        return Scenario(name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault)
+        return Scenario(
+            name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault, level
+        )
 
     return make
 

@@ -1,0 +1,21 @@
+"""Showing a run: as text and Markdown, as JSON, as JUnit XML, as a page; and what changed between two of them."""
+
+from mqbridge_conformance.report.capabilities import SLICE, capability_table
+from mqbridge_conformance.report.comparing import compare
+from mqbridge_conformance.report.document import Document, document, read_document, to_json
+from mqbridge_conformance.report.junit import junit_xml
+from mqbridge_conformance.report.matrix import as_markdown, as_text, summary
+
+__all__ = [
+    "SLICE",
+    "Document",
+    "as_markdown",
+    "as_text",
+    "capability_table",
+    "compare",
+    "document",
+    "junit_xml",
+    "read_document",
+    "summary",
+    "to_json",
+]

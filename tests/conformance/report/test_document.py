@@ -1,0 +1,81 @@
+"""A run as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import mqbridge as mq
+from mqbridge import Capability as Cap
+from mqbridge_conformance.report import document, read_document, to_json
+from mqbridge_conformance.results import Report, Verdict
+from tests.conformance.report.made import result
+
+
+def test_json_has_every_run_and_what_it_exercised(report: Report) -> None:
+    """A program sees all runs, also the one that passed beside one that failed."""
+    found = json.loads(to_json(document(report)))
+    assert found["run"]["green"] is False
+    assert found["run"]["verdicts"] == {"PASS": 2, "PENDING": 1, "FAIL": 1}
+    assert [row["verdict"] for row in found["results"]] == ["PASS", "PASS", "FAIL", "PENDING"]
+    assert found["results"][0]["evidence"] == {"checks": 2}
+    assert found["results"][0]["proves"] == ["GROUPS"]
+    assert found["results"][3]["notes"] == ["by thread", "a | b"]
+
+
+def test_json_says_how_it_was_run_and_on_what(report: Report) -> None:
+    """Level, seed, moment and versions, without which nobody can run it again."""
+    found = document(report)
+    assert found["schema"] == 1
+    assert (found["run"]["level"], found["run"]["seed"]) == ("quick", 7)
+    assert found["run"]["mqbridge"] == mq.__version__
+    assert found["run"]["began"] == report.began.isoformat(timespec="seconds")
+    assert found["targets"] == [
+        {"name": "memory", "engine": "native", "versions": {"native": "1.0", "client": "2"}},
+        {"name": "folder", "engine": "native", "versions": {"native": "1.0", "client": "2"}},
+    ]
+
+
+def test_every_claim_is_joined_with_what_was_seen_of_it(report: Report) -> None:
+    """All capabilities of each engine; the worst verdict, or none where no scenario speaks for it."""
+    rows = {row["capability"]: row for row in document(report)["claims"]}
+    assert set(rows) == {capability.value for capability in Cap}
+    assert (rows["GROUPS"]["verdict"], rows["GROUPS"]["scenarios"]) == ("FAIL", ["one"])
+    assert (rows["COMPACTION"]["verdict"], rows["COMPACTION"]["later"]) == ("PENDING", True)
+    assert (rows["PRIORITY"]["verdict"], rows["PRIORITY"]["scenarios"]) == (None, [])
+    assert rows["GROUPS"]["targets"] == ["memory", "folder"]
+
+
+def test_two_versions_of_one_engine_are_two_columns(report: Report) -> None:
+    """What fails on one of them is not said of the other."""
+    report.versions["folder"] = {"native": "0.9"}
+    rows = {row["column"]: row["verdict"] for row in document(report)["claims"] if row["capability"] == "GROUPS"}
+    assert rows == {"native 1.0": "PASS", "native 0.9": "FAIL"}
+
+
+def test_a_file_is_read_as_it_was_written(report: Report, tmp_path: Path) -> None:
+    """Letters beyond ASCII and half a surrogate pair too."""
+    report.results.append(result("two", "folder", Verdict.PASS, notes=("über \u2713 \ud800",)))
+    path = tmp_path / "run.json"
+    path.write_text(to_json(document(report)), encoding="utf-8")
+    assert read_document(path) == document(report)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "no report of the conformance suite"),
+        ('{"schema": 1}', "no report of the conformance suite"),
+        ('{"schema": 2, "results": []}', "has the form 2 of a report, and this mqbridge reads 1"),
+        ('{"results": []}', "has the form None"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    """By what it is, rather than by a field that is missed somewhere later."""
+    path = tmp_path / "run.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_document(path)

@@ -1,0 +1,136 @@
+"""``mqbridge conformance``, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+
+import mqbridge as mq
+from mqbridge_conformance import commands
+from mqbridge_conformance.commands import conformance
+from mqbridge_conformance.env import Env
+from mqbridge_conformance.report import SLICE, read_document
+from mqbridge_conformance.scenario import Scenario, scenario
+from mqbridge_conformance.scenarios import ALL
+
+
+def test_the_table_command_shows_the_slice() -> None:
+    """Claims and proofs of a whole run, the chosen rows alone."""
+    done = CliRunner().invoke(conformance, ["table", "memory", "--slice"])
+    assert done.exit_code == 0, done.output
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]] == [row.value for row in SLICE]
+    assert "| GROUPS | direct: PASS (round-trip, two-groups, start-rules) |" in rows
+
+
+def test_the_command_runs_what_is_named_and_shows_it() -> None:
+    """Progress goes to standard error, the JSON alone to standard output, and the status is 0."""
+    done = CliRunner().invoke(conformance, ["run", "memory", "--scenario", "round-trip", "--repeat", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    assert [row["verdict"] for row in json.loads(done.stdout)["results"]] == ["PASS", "PASS"]
+    assert "native, memory: round-trip: PASS" in done.stderr
+
+
+def test_the_command_ends_with_1_for_what_is_not_green(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that found a failure fails, whatever the shape of its output."""
+    monkeypatch.setattr(mq.Capabilities, "need", lambda *_: None)
+    done = CliRunner().invoke(conformance, ["run", "memory", "--scenario", "refusals"])
+    assert done.exit_code == 1
+    assert "FAIL refusals on native, memory" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [(["run", "kafak://x"], "known: memory"), (["run", "--scenario", "nope"], "round-trip")],
+)
+def test_the_command_names_what_it_knows(args: list[str], words: str) -> None:
+    """A wrong target or scenario is a usage error that lists the right ones."""
+    done = CliRunner().invoke(conformance, args)
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_the_command_lists_the_scenarios() -> None:
+    """One line each, with what it shows."""
+    done = CliRunner().invoke(conformance, ["list"])
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [scenario.name for scenario in ALL]
+
+
+@pytest.fixture
+def two_levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A quick scenario and a full one in place of the suite's; the names of those that ran."""
+    ran: list[str] = []
+
+    def toy(name: str, level: str) -> Scenario:
+        def body(env: Env) -> None:
+            ran.append(name)
+            env.check(name != "fails", "on purpose")
+
+        return scenario(name, f"The {level} one", level=level)(body)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(commands, "ALL", (toy("short", "quick"), toy("long", "full")))
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        ([], ["short"]),
+        (["--level", "full"], ["short", "long"]),
+        (["--scenario", "long"], ["long"]),
+        (["--level", "quick", "--repeat", "2"], ["short", "short"]),
+    ],
+)
+def test_a_level_chooses_the_scenarios(args: list[str], wanted: list[str], two_levels: list[str]) -> None:
+    """The quick ones unless more is asked for; a full run has the quick ones too; a name is a name."""
+    done = CliRunner().invoke(conformance, ["run", "memory", *args])
+    assert done.exit_code == 0, done.output
+    assert two_levels == wanted
+
+
+def test_json_and_junit_go_to_files(tmp_path: Path, two_levels: list[str]) -> None:
+    """And the matrix to standard output, as without them."""
+    files = tmp_path / "run.json", tmp_path / "run.xml"
+    done = CliRunner().invoke(
+        conformance, ["run", "memory", "--level", "full", "--json", str(files[0]), "--junit", str(files[1])]
+    )
+    assert done.exit_code == 0, done.output
+    assert "2 PASS" in done.stdout
+    found = read_document(files[0])
+    assert (found["run"]["level"], len(found["results"])) == ("full", 2)
+    assert [case.get("name") for case in ET.parse(files[1]).iter("testcase")] == ["short", "long"]
+
+
+def test_a_target_is_not_taken_for_the_file_of_json(tmp_path: Path, two_levels: list[str]) -> None:
+    """``run --json memory`` would run on another target and write a file called memory."""
+    done = CliRunner().invoke(conformance, ["run", "--json", "memory"])
+    assert done.exit_code == 2
+    assert "'memory' is a target: put --json last, or say --json=FILE" in done.stderr
+    assert two_levels == []
+
+
+def test_two_runs_are_compared(tmp_path: Path, two_levels: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The status is 1 where something got worse, and 0 where nothing did."""
+    files = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for file, level in zip(files, ("full", "quick"), strict=True):
+        CliRunner().invoke(conformance, ["run", "memory", "--level", level, "--json", file])
+    worse = CliRunner().invoke(conformance, ["compare", *files])
+    assert worse.exit_code == 1
+    assert "gone      long on native, memory: was PASS, did not run" in worse.stdout
+    better = CliRunner().invoke(conformance, ["compare", *reversed(files)])
+    assert (better.exit_code, "new       long on native, memory: PASS" in better.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_file_that_cannot_be_compared_is_a_usage_error(content: str | None, tmp_path: Path) -> None:
+    """Not there, or no report: said by its name."""
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content)
+    done = CliRunner().invoke(conformance, ["compare", str(path), str(path)])
+    assert done.exit_code == 2
+    assert str(path) in done.stderr
