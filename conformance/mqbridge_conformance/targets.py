@@ -14,10 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import mqbridge as mq
 from mqbridge_conformance.brokers import provided
+from mqbridge_conformance.brokers.native_host import NativeHost
+from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
 from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
 from mqbridge_conformance.results import CannotTell
@@ -43,8 +45,12 @@ class Target(ABC):
     engine: str
     url: str
     observer: Observer
+    broker: Broker | None = None
+    """The broker itself where it is this target's own, so that it may be stopped; from `start` on."""
     container_of: str | None = None
     """The engine whose container it needs, for those who say beforehand that there is none."""
+    own = False
+    """The container is to be one that no other target uses."""
 
     @abstractmethod
     def start(self) -> None:
@@ -62,7 +68,7 @@ class Target(ABC):
         """A connection under test, of this process."""
         return mq.connect(self.url)
 
-    def __enter__(self) -> Target:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:
@@ -132,7 +138,7 @@ class NativeFolder(Target):
     def stop(self) -> None:
         self._stack.close()
 
-    def spawn(self, program: str, **args: Any) -> Party:
+    def spawn(self, program: str, **args: Any) -> ProcessParty:
         return ProcessParty(program, {"url": self.url, **args})
 
 
@@ -146,25 +152,28 @@ class NativeClient(NativeFolder):
         self.name = "native, client of a host"
 
     def _host(self) -> None:
-        party = self.spawn("host")
-        self._stack.callback(party.stop, START_S)
-        self._is(party.expect("ready", START_S)["health"]["role"], "host")
+        self.broker = NativeHost(Path(self.url.removeprefix("native:")), lambda: self.spawn("host"))
+        self._stack.callback(self.broker.stop)
+        self.broker.start()
         super()._host()
 
 
 class RealBroker(Target):
-    """Kafka or RabbitMQ: the run's container, or the broker at a URL. Other parties are processes; the observer uses
-    clients that are not the library."""
+    """Kafka or RabbitMQ: the run's container, or the broker at a URL; with `own` a container that no other target uses,
+    so that it may be stopped. Other parties are processes; the observer uses clients that are not the library."""
 
-    def __init__(self, engine: str, url: str | None = None) -> None:
+    def __init__(self, engine: str, url: str | None = None, *, own: bool = False) -> None:
         self.engine = engine
-        self.name = engine
+        self.name = f"{engine}, own" if own else engine
         self._given = url
+        self.own = own
         if url is None:
             self.container_of = engine
 
     def start(self) -> None:
-        self.url = self._given or provided.broker(self.engine).url
+        if self.own:
+            self.broker = provided.broker(self.engine, own=True)
+        self.url = self._given or (self.broker or provided.broker(self.engine)).url
         self.observer = observer_of(self.engine, self.url)
 
     def stop(self) -> None:

@@ -73,5 +73,6 @@ def _needs(item: pytest.Item) -> list[tuple[str, bool]]:
     params = getattr(getattr(item, "callspec", None), "params", {})
     names = [*getattr(item, "fixturenames", ()), *(value for value in params.values() if isinstance(value, str))]
     needs = [_FIXTURES[name] for name in names if name in _FIXTURES]
-    container = getattr(params.get("mq_target"), "container_of", None)
-    return [*needs, (container, False)] if container else needs
+    target = params.get("mq_target")
+    container = getattr(target, "container_of", None)
+    return [*needs, (container, getattr(target, "own", False))] if container else needs

@@ -1,0 +1,47 @@
+"""A broker that dies, freezes, or is stopped and started again.
+
+The rule: only a broker of this run's own is touched; any other refuses by itself. Healed means ready: a raw client has
+shaken hands with it. The data are the same before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mqbridge_conformance.brokers.servers import Broker
+from mqbridge_conformance.faults.fault import Fault, inject
+from mqbridge_conformance.history import Recorder
+
+__all__ = ["BrokerFaults"]
+
+AT = "broker"
+
+
+class BrokerFaults:
+    """What can happen to one broker. Each method returns when the fault is in force; see `Fault`."""
+
+    def __init__(self, broker: Broker, recorder: Recorder, keep: Callable[[Fault], object] = lambda _: None) -> None:
+        self._broker = broker
+        self._recorder = recorder
+        self._keep = keep
+
+    def kill(self) -> Fault:
+        """SIGKILL; healed, it is started again."""
+        return self._inject("kill", self._broker.kill, self._broker.start)
+
+    def halt(self) -> Fault:
+        """Stopped as an operator would; healed, it is started again."""
+        return self._inject("halt", self._broker.halt, self._broker.start)
+
+    def pause(self) -> Fault:
+        """Frozen: connections stay open and nothing answers; healed, it goes on where it was."""
+        return self._inject("pause", self._broker.pause, self._broker.unpause)
+
+    def restart(self) -> None:
+        """Stopped and started again, as an operator would; over when this returns."""
+        self.halt().heal()
+
+    def _inject(self, what: str, do: Callable[[], None], undo: Callable[[], None]) -> Fault:
+        fault = inject(self._recorder, what, AT, do, undo)
+        self._keep(fault)
+        return fault

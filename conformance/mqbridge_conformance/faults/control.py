@@ -1,0 +1,71 @@
+"""The faults of one run, as a scenario orders them.
+
+The rule: what is still out of order at the end is healed there, the last first, so that a scenario that fails leaves no
+frozen broker and no stopped process behind. What a target does not have is refused with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from mqbridge_conformance.brokers.servers import Broker
+from mqbridge_conformance.faults.brokers import BrokerFaults
+from mqbridge_conformance.faults.fault import Fault
+from mqbridge_conformance.faults.processes import kill_party, stop_party
+from mqbridge_conformance.history import Recorder
+from mqbridge_conformance.parties import Party
+from mqbridge_conformance.results import CannotTell
+
+if TYPE_CHECKING:
+    from mqbridge_conformance.targets import Target
+
+__all__ = ["Faults"]
+
+
+class Faults:
+    """Every method brings one fault about and returns it when it is in force: ``with faults.stop(party): ...``, or
+    `Fault.heal` later, or nothing, and it is healed at the end. `CannotTell` for what this target cannot have."""
+
+    def __init__(self, target: Target, recorder: Recorder) -> None:
+        self._target = target
+        self._recorder = recorder
+        self._faults: list[Fault] = []
+
+    # --- parties
+
+    def kill(self, party: Party) -> Fault:
+        """SIGKILL of a party's process. Nobody heals that at the end: heal it if another takes its place."""
+        return kill_party(self._recorder, party)
+
+    def stop(self, party: Party) -> Fault:
+        """SIGSTOP of a party's process, until it is healed."""
+        return self._keep(stop_party(self._recorder, party))
+
+    # --- the broker
+
+    @property
+    def broker(self) -> BrokerFaults:
+        """What can happen to the target's broker."""
+        return BrokerFaults(self._own_broker(), self._recorder, self._keep)
+
+    def _own_broker(self) -> Broker:
+        if self._target.broker is None:
+            raise CannotTell(
+                f"the broker of {self._target.name!r} is not one that a test may stop; this fault needs a target whose "
+                "broker is its own"
+            )
+        return self._target.broker
+
+    # --- the end
+
+    def _keep(self, fault: Fault) -> Fault:
+        self._faults.append(fault)
+        return fault
+
+    def close(self) -> None:
+        """Heal what is not healed yet, each also if another could not be."""
+        with contextlib.ExitStack() as last_first:
+            for fault in self._faults:
+                last_first.callback(fault.heal)
+        self._faults.clear()
