@@ -118,7 +118,7 @@ class Env:
         """A worker program as another party, stopped at the end."""
         self._programs[program] += 1
         proc = f"{program}-{self._programs[program]}"
-        party = self.target.spawn(program, history=str(self.recorder.folder), proc=proc, **args)
+        party = self.target.spawn(program, history=str(self.recorder.folder), proc=proc, run=self._token, **args)
         self._parties.append(party)
         if party.kind == "process":
             self.count("processes")

@@ -91,6 +91,8 @@ class Link(ABC):
     def __init__(self) -> None:
         self.commands = Inbox()
         self.killed = False
+        self.run = ""
+        """The run that payloads say they belong to."""
         self.recorder: Recorder | None = None
         """Where this party's history goes; None for a party that is none of the run's, as an observer."""
         self._buses: list[mq.Bus] = []

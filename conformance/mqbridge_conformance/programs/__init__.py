@@ -1,0 +1,1 @@
+"""The programs that other parties run, by what they do."""
