@@ -1,12 +1,13 @@
-"""A native bus in memory for a test, whose sends, commits and settlements can be made to fail.
+"""A native bus in memory for a test, whose sends, commits and settlements can be made to fail; and any bus whose engine
+is decorated.
 
-The rule: the bus is the real one and so is the engine; the one thing added is the decorator of failing.py, which does
-nothing until it is asked to. What does not belong here: a fake of anything.
+The rule: the bus is the real one and so is the engine; the one thing added is a decorator, of which that of failing.py
+does nothing until it is asked to. What does not belong here: a fake of anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from mqbridge.bus import Bus
@@ -14,7 +15,7 @@ from mqbridge.capabilities import EmulationMode
 from mqbridge.engines import open_url
 from mqbridge.errors import ConfigurationError, InvalidSpec, MqbridgeError
 from mqbridge.hooks import HookSet
-from mqbridge.spi import Clock
+from mqbridge.spi import Clock, Engine
 from mqbridge.testing.failing import FailableEngine, Failures
 
 __all__ = ["embedded", "fail_next"]
@@ -40,8 +41,24 @@ def embedded(
         options["clock"] = clock
     if name is not None:
         options["name"] = name
-    engine, url, merged = open_url("native:", options)
-    return Bus(FailableEngine(engine), url, merged, emulation, HookSet(hooks), CONNECT_TIMEOUT_S, OPERATION_TIMEOUT_S)
+    return decorated(FailableEngine, "native:", options=options, emulation=emulation, hooks=hooks)
+
+
+def decorated(
+    decorate: Callable[[Engine], Engine],
+    url: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    emulation: EmulationMode = "allow",
+    hooks: Iterable[Any] = (),
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    operation_timeout_s: float = OPERATION_TIMEOUT_S,
+) -> Bus:
+    """What `mqbridge.connect` gives, with the engine of the URL wrapped in a decorator: a recorder, a broken one."""
+    engine, parsed, merged = open_url(url, options)
+    return Bus(
+        decorate(engine), parsed, merged, emulation, HookSet(hooks), connect_timeout_s, operation_timeout_s
+    )
 
 
 def fail_next(

@@ -10,7 +10,7 @@ from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
-from tests.conformance.saboteurs import SABOTEURS, Saboteur
+from tests.conformance.saboteurs.in_engine import SABOTEURS, Saboteur
 
 PATIENCE_S = 1.5
 SESSION_PATIENCE_S = 3.0

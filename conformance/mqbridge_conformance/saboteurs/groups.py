@@ -1,0 +1,246 @@
+"""Saboteurs of groups and of reading: what is committed, who owns what, where reading goes on.
+
+The rule: each is a member, or a replay, that does one thing wrong and tells its program that all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import mqbridge as mq
+from mqbridge import spi
+from mqbridge_conformance.saboteurs.passing import BlockView, PassingReplay, PassingTopicSubscription
+
+__all__ = [
+    "BeginsAtTheOtherEnd",
+    "CommitsOneMore",
+    "CommitsStale",
+    "KeepsWhatIsRevoked",
+    "LeavesUnowned",
+    "LosesCommits",
+    "ReplaysFromTheOtherEnd",
+    "ReplaysOneLate",
+    "RewindsTooFar",
+    "SeeksBesides",
+    "SkipsAtRebalance",
+    "TakesStaleCommits",
+]
+
+Offsets = Mapping[spi.TopicPartition, tuple[int, int]]
+Committed = spi.Completion[tuple[spi.TopicPartition, ...]]
+REWIND: Final = 2
+
+
+class LosesCommits(PassingTopicSubscription):
+    """M15: a commit is answered and not made."""
+
+    def commit(self, offsets: Offsets, done: Committed) -> None:
+        kept = {place: at for place, at in offsets.items() if not self.strikes.here(_said(place), committed=at[1])}
+        if kept:
+            self.inner.commit(kept, done)
+        else:
+            done((), None)
+
+
+class CommitsOneMore(PassingTopicSubscription):
+    """M16: the offset after the next one is committed, where the program holds a delivery that it has not settled."""
+
+    def prepare(self) -> None:
+        self.taken: dict[spi.TopicPartition, tuple[int, int]] = {}
+
+    def block(self, block: spi.Block) -> spi.Block | None:
+        self.taken[_place(block)] = (block.lease, block.next_offset)
+        return block
+
+    def commit(self, offsets: Offsets, done: Committed) -> None:
+        changed: dict[spi.TopicPartition, tuple[int, int]] = {}
+        for place, (lease, offset) in offsets.items():
+            of, end = self.taken.get(place, (lease, offset))
+            more = of == lease and offset < end and self.strikes.here(_said(place), committed=offset + 1)
+            changed[place] = (lease, offset + 1 if more else offset)
+        self.inner.commit(changed, done)
+
+
+class CommitsStale(PassingTopicSubscription):
+    """M17: after a commit the one before it is made again, as by a retry that comes late."""
+
+    def prepare(self) -> None:
+        self.before: dict[spi.TopicPartition, tuple[int, int]] = {}
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned):
+            self.before.update(event.partitions)
+        return (event,)
+
+    def commit(self, offsets: Offsets, done: Committed) -> None:
+        stale: dict[spi.TopicPartition, tuple[int, int]] = {}
+        for place, (lease, offset) in offsets.items():
+            old = self.before.get(place)
+            if old is not None and old[0] == lease and old[1] < offset:
+                if self.strikes.here(_said(place), committed=old[1]):
+                    stale[place] = old
+            self.before[place] = (lease, offset)
+
+        def committed(refused: tuple[spi.TopicPartition, ...] | None, error: mq.MqbridgeError | None) -> None:
+            if error is not None or not stale:
+                done(refused, error)
+            else:
+                self.inner.commit(stale, lambda _refused, _error: done(refused, None))
+
+        self.inner.commit(offsets, committed)
+
+
+class _Zombie(PassingTopicSubscription):
+    """A member that is not told that a partition is another's; `kept` are those. What it commits of them is
+    answered."""
+
+    def prepare(self) -> None:
+        self.kept: set[spi.TopicPartition] = set()
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned):
+            self.kept.difference_update(event.partitions)
+        return (event,)
+
+    def commit(self, offsets: Offsets, done: Committed) -> None:
+        mine = {place: at for place, at in offsets.items() if place not in self.kept}
+        if mine or not offsets:
+            self.inner.commit(mine, done)
+        else:
+            done((), None)
+
+
+class TakesStaleCommits(_Zombie):
+    """M18: what a member commits of partitions that it has lost is accepted, and it does not hear that it has lost
+    them."""
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if not isinstance(event, spi.Lost):
+            return super().event(event)
+        told = tuple(place for place in event.partitions if not self._keeps(place))
+        return (replace(event, partitions=told),) if told else ()
+
+    def _keeps(self, place: spi.TopicPartition) -> bool:
+        if place not in self.kept and self.strikes.here(_said(place)):
+            self.kept.add(place)
+        return place in self.kept
+
+    def commit(self, offsets: Offsets, done: Committed) -> None:
+        def committed(refused: tuple[spi.TopicPartition, ...] | None, error: mq.MqbridgeError | None) -> None:
+            done(refused and tuple(place for place in refused if not self._keeps(place)), error)
+
+        super().commit(offsets, committed)
+
+
+class KeepsWhatIsRevoked(_Zombie):
+    """M19: a partition that is to move is given up to the next member and kept as well."""
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Lost):
+            told = tuple(place for place in event.partitions if place not in self.kept)
+            return (replace(event, partitions=told),) if told else ()
+        if not isinstance(event, spi.Revoking) or not self.strikes.here(", ".join(map(_said, event.partitions))):
+            return super().event(event)
+        self.kept.update(event.partitions)
+        event.done()
+        return ()
+
+
+class LeavesUnowned(PassingTopicSubscription):
+    """M20: of an assignment one partition reaches nobody."""
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned) and event.partitions:
+            place = max(event.partitions)
+            if self.strikes.here(_said(place)):
+                rest = {other: at for other, at in event.partitions.items() if other != place}
+                return (spi.Assigned(rest),) if rest else ()
+        return (event,)
+
+
+class SkipsAtRebalance(PassingTopicSubscription):
+    """M21: the first record after an assignment is skipped."""
+
+    def prepare(self) -> None:
+        self.fresh: set[tuple[spi.TopicPartition, int]] = set()
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned):
+            self.fresh.update((place, lease) for place, (lease, _) in event.partitions.items())
+        return (event,)
+
+    def block(self, block: spi.Block) -> spi.Block | None:
+        mine = (_place(block), block.lease)
+        if mine not in self.fresh:
+            return block
+        self.fresh.discard(mine)
+        if not self.strikes.here(_said(mine[0]), offset=block.offset(0)):
+            return block
+        return BlockView(block, range(1, block.count)) if block.count > 1 else None
+
+
+class RewindsTooFar(PassingTopicSubscription):
+    """M22: after an assignment reading goes on two records before the committed one."""
+
+    def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned):
+            for place, (_, position) in event.partitions.items():
+                if position > 0 and self.strikes.here(_said(place), committed=position):
+                    self.inner.seek(place, max(0, position - REWIND))
+        return (event,)
+
+
+class SeeksBesides(PassingTopicSubscription):
+    """M23: a seek goes to the record before, or from the first one to the second."""
+
+    def seek(self, partition: spi.TopicPartition, offset: int) -> None:
+        if self.strikes.here(_said(partition), sought=offset):
+            offset = offset - 1 if offset else 1
+        self.inner.seek(partition, offset)
+
+
+class ReplaysOneLate(PassingReplay):
+    """M23: a replay begins one record late."""
+
+    def begin(self, ranges: Mapping[int, tuple[int, int]]) -> None:
+        self.inner.begin(
+            {
+                partition: (
+                    first + int(end - first > 1 and self.strikes.here(f"{self.topic}/{partition}", begun=first)),
+                    end,
+                )
+                for partition, (first, end) in ranges.items()
+            }
+        )
+
+
+class BeginsAtTheOtherEnd(PassingTopicSubscription):
+    """M24: a group that asks for the earliest record begins at the latest, and the other way round."""
+
+    def specified(self, spec: spi.TopicSubscriptionSpec) -> spi.TopicSubscriptionSpec:
+        return replace(spec, start=_other_end(spec.start, self.strikes.here, f"group {spec.group}"))
+
+
+class ReplaysFromTheOtherEnd(PassingReplay):
+    """M24: a replay from the earliest record begins at the latest, and the other way round."""
+
+    def bounds(self, start: spi.Start, end: spi.Start, done: spi.Completion[Mapping[int, tuple[int, int]]]) -> None:
+        self.inner.bounds(_other_end(start, self.strikes.here, str(self.topic)), end, done)
+
+
+def _other_end(start: spi.Start, here: Callable[[str], bool], where: str) -> spi.Start:
+    if start.kind == "earliest":
+        return replace(start, kind="latest") if here(where) else start
+    if start.kind == "latest":
+        return replace(start, kind="earliest") if here(where) else start
+    return start
+
+
+def _place(block: spi.Block) -> spi.TopicPartition:
+    return block.destination.name, block.partition or 0
+
+
+def _said(place: spi.TopicPartition) -> str:
+    return f"topic:{place[0]}/{place[1]}"

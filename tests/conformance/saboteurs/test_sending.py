@@ -1,0 +1,174 @@
+"""Each saboteur of sending does what its name says, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+import mqbridge as mq
+from tests.conformance.saboteurs.broken import nothing_more, pair, receive
+
+TOPIC = mq.Topic("t", partitions=3)
+QUEUE = mq.Queue("q")
+
+
+def test_m01_swaps_neighbours_of_a_key(tmp_path: Path) -> None:
+    """Two records of a key lie the other way round, as their receipts say; other keys are not touched."""
+    with pair("M01", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(TOPIC)
+        receipts = [producer.send(TOPIC, b"%d" % n, key=b"k") for n in range(4)]
+        alone = producer.send(TOPIC, b"alone", key=b"j")
+        producer.flush(10)
+        offsets = [receipt.result(10).offset for receipt in receipts]
+        stored = [d.raw for d in bus.stored(TOPIC) if d.key == b"k"]
+        assert stored == [b"1", b"0", b"3", b"2"]
+        assert offsets == [1, 0, 3, 2]
+        assert alone.result(10).offset is not None
+        assert len(bus.strikes) == 2
+
+
+def test_m01_swaps_messages_of_a_queue(tmp_path: Path) -> None:
+    """A queue gets the second message first."""
+    with pair("M01", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(QUEUE)
+        for n in range(4):
+            producer.send(QUEUE, b"%d" % n)
+        producer.flush(10)
+        with bus.clean.consumer(QUEUE) as consumer:
+            assert [d.raw for d in receive(consumer, 4)] == [b"1", b"0", b"3", b"2"]
+
+
+def test_m01_keeps_nothing_that_has_no_neighbour(tmp_path: Path) -> None:
+    """A single record arrives, after a while, and nothing was struck."""
+    with pair("M01", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(TOPIC)
+        assert producer.send(TOPIC, b"x", key=b"k").result(10).offset == 0
+        assert bus.values(TOPIC) == [b"x"]
+        assert not bus.strikes
+
+
+@pytest.mark.parametrize("code", ["M02", "M06"])
+def test_m02_and_m06_confirm_what_they_drop(code: str, tmp_path: Path) -> None:
+    """All sends are confirmed, and what was struck is not stored; the others are."""
+    with pair(code, tmp_path, 0.3, seed=1) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(mq.Topic("one"))
+        receipts = [producer.send(mq.Topic("one"), b"%d" % n, key=b"k") for n in range(60)]
+        places = [receipt.result(10) for receipt in receipts]
+        dropped = {told["value"] for told in bus.strikes}
+        kept = [b"%d" % n for n in range(60) if repr(b"%d" % n) not in dropped]
+        assert 0 < len(kept) < 60
+        assert bus.values(mq.Topic("one")) == kept
+        assert all(place.destination == mq.Topic("one") for place in places)
+        if code == "M06":
+            assert {int(value.strip("b'")) % 8 for value in dropped} == {7}
+
+
+def test_m02_tells_an_offset_that_the_next_record_gets(tmp_path: Path) -> None:
+    """As after a failover that forgot the last record: two sends are told the same place."""
+    with pair("M02", tmp_path, 0.01, seed=1) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(mq.Topic("one"))
+        places = [producer.send(mq.Topic("one"), b"%d" % n, key=b"k").result(10).offset for n in range(10)]
+        assert len(bus.strikes) == 1
+        assert len(set(places)) == 9
+
+
+def test_m03_confirms_before_it_appends(tmp_path: Path) -> None:
+    """The receipt is done while nothing is stored; a while later it is, in order."""
+    with pair("M03", tmp_path) as bus:
+        bus.broken.admin.ensure(TOPIC)
+        with bus.broken.producer() as producer:
+            for n in range(3):
+                producer.send(TOPIC, b"%d" % n, key=b"k").result(10)
+            assert bus.values(TOPIC) == []
+        assert bus.values(TOPIC) == [b"0", b"1", b"2"]
+
+
+def test_m03_confirms_what_nobody_gets(tmp_path: Path) -> None:
+    """What the engine refuses later has been confirmed."""
+    with pair("M03", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(mq.Exchange("x"))
+        producer.send(mq.Exchange("x"), b"lost", routing_key="nowhere").result(10)
+        producer.flush(10)
+
+
+def test_m05_appends_twice_and_tells_of_the_first(tmp_path: Path) -> None:
+    """Each value lies there twice; each receipt names the first of them."""
+    with pair("M05", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(TOPIC, QUEUE)
+        offsets = [producer.send(TOPIC, b"%d" % n, key=b"k").result(10).offset for n in range(3)]
+        assert bus.values(TOPIC) == [b"0", b"0", b"1", b"1", b"2", b"2"]
+        assert offsets == [0, 2, 4]
+        producer.send(QUEUE, b"m").result(10)
+        with bus.clean.consumer(QUEUE) as consumer:
+            assert [d.raw for d in receive(consumer, 2)] == [b"m", b"m"]
+
+
+def test_m07_gives_an_offset_twice_to_a_second_producer(tmp_path: Path) -> None:
+    """The first one is told the truth; who begins on a log with records is told places that are taken."""
+    one = mq.Topic("one")
+    with pair("M07", tmp_path) as bus:
+        bus.broken.admin.ensure(one)
+        told = []
+        for name in (b"a", b"b"):
+            with bus.broken.producer() as producer:
+                told.append([producer.send(one, name).result(10).offset for _ in range(3)])
+        assert told == [[0, 1, 2], [2, 3, 4]]
+        assert bus.values(one) == [b"a"] * 3 + [b"b"] * 3
+
+
+def test_m25_puts_a_key_elsewhere_in_each_producer(tmp_path: Path) -> None:
+    """Two producers do not agree on a key, and no record without a key is moved."""
+    with pair("M25", tmp_path) as bus:
+        bus.broken.admin.ensure(TOPIC)
+        places = set()
+        for maker in (bus.broken, bus.broken, bus.clean):
+            with maker.producer() as producer:
+                places.add(producer.send(TOPIC, b"x", key=b"k").result(10).partition)
+        assert len(places) == 3
+        with bus.broken.producer(partitioner=lambda *_: 1) as producer:
+            assert producer.send(TOPIC, b"x").result(10).partition == 1
+        assert [told["key"] for told in bus.strikes] == ["b'k'"] * 2
+
+
+def test_m26_loses_headers_or_timestamps_or_null(tmp_path: Path) -> None:
+    """Each of the three loses its own and keeps the rest."""
+    at = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    seen = {}
+    for code in ("M26", "M26b", "M26c"):
+        (tmp_path / code).mkdir()
+        with pair(code, tmp_path / code) as bus, bus.broken.producer() as producer:
+            bus.broken.admin.ensure(TOPIC)
+            producer.send(TOPIC, None, key=b"k", headers={"h": b"1"}, timestamp=at, message_id="id").result(10)
+            (found,) = bus.stored(TOPIC)
+            seen[code] = (found.raw, bool(found.headers), found.timestamp == at, found.message_id)
+            assert len(bus.strikes) == 1
+    assert seen == {
+        "M26": (None, False, True, "id"),
+        "M26b": (None, True, False, "id"),
+        "M26c": (b"", True, True, "id"),
+    }
+
+
+def test_m33_expires_early(tmp_path: Path) -> None:
+    """A message that has four seconds is gone after one; one without an end stays."""
+    with pair("M33", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(QUEUE)
+        producer.send(QUEUE, b"short", expires_in_s=2.0).result(10)
+        producer.send(QUEUE, b"long").result(10)
+        with bus.clean.consumer(QUEUE.dead_letter or QUEUE) as letters:
+            assert nothing_more(letters, 0.2)
+            (letter,) = letters.poll(1, timeout=1.2)
+            assert letter.raw == b"short"
+        assert bus.clean.admin.depth(QUEUE) == 1
+
+
+def test_m40_reports_a_failure_of_what_was_applied(tmp_path: Path) -> None:
+    """The error says that nothing was applied, and the record is there."""
+    with pair("M40", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(TOPIC)
+        error = producer.send(TOPIC, b"x").exception(10)
+        assert isinstance(error, mq.Rejected)
+        assert error.outcome == "not_applied"
+        assert bus.values(TOPIC) == [b"x"]
