@@ -110,7 +110,7 @@ class Env:
 
     def connect(self) -> mq.Bus:
         """Another connection of this process, closed at the end."""
-        bus = self.target.connect()
+        bus = self.target.connect(self.recorder)
         self._buses.append(bus)
         return recording.connect(bus, self.recorder)
 
@@ -259,7 +259,7 @@ class Env:
                 last_first.callback(party.stop, self.patience_s)
 
     def _remove(self) -> None:
-        with self.target.connect() as bus:
+        with mq.connect(self.target.url) as bus:
             for group in self._groups:
                 self._remove_group(bus.admin, group)
             for destination in reversed(self._made):

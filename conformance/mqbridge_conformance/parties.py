@@ -24,6 +24,7 @@ import mqbridge as mq
 from mqbridge_conformance import recording
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.results import CannotTell, CheckFailed
+from mqbridge_conformance.saboteurs import open_bus
 
 __all__ = ["Ended", "Inbox", "Link", "Party", "ProcessParty", "ThreadParty", "pack", "unpack"]
 
@@ -122,8 +123,9 @@ class Link(ABC):
 
     @contextlib.contextmanager
     def connect(self, url: str) -> Iterator[mq.Bus]:
-        """A connection of this party's own, closed at the end; one that was killed has nothing left to close."""
-        bus = mq.connect(url)
+        """A connection of this party's own, closed at the end; one that was killed has nothing left to close. A party
+        that is none of the run's is never sabotaged."""
+        bus = mq.connect(url) if self.recorder is None else open_bus(url, recorder=self.recorder)
         self._buses.append(bus)
         try:
             yield recording.connect(bus, self.recorder)

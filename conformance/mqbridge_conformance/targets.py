@@ -20,9 +20,11 @@ import mqbridge as mq
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.servers import Broker
+from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
 from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
 from mqbridge_conformance.results import CannotTell
+from mqbridge_conformance.saboteurs import open_bus
 
 __all__ = [
     "NativeClient",
@@ -64,9 +66,10 @@ class Target(ABC):
     def spawn(self, program: str, **args: Any) -> Party:
         """Run a worker program as another party of this broker."""
 
-    def connect(self) -> mq.Bus:
-        """A connection under test, of this process."""
-        return mq.connect(self.url)
+    def connect(self, recorder: Recorder | None = None) -> mq.Bus:
+        """A connection under test, of this process; broken if a saboteur is in force, whose strikes `recorder` hears
+        of."""
+        return open_bus(self.url, recorder=recorder)
 
     def __enter__(self) -> Self:
         try:

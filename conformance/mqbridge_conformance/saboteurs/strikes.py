@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mqbridge_conformance.history import Recorder
+from mqbridge_conformance.history import Recorder, identify
 
 __all__ = ["EARLY", "Draws", "Plan", "Strikes", "strikes_told"]
 
@@ -94,16 +94,20 @@ class Strikes:
     def struck(self, where: object, **facts: Any) -> None:
         """Tell a strike that was drawn before; `where` is a destination or a place."""
         plan = self.draws.plan
-        told = {"code": plan.code, "where": str(where), **facts}
+        told = {"code": plan.code, "where": str(where), **{name: _plain(fact) for name, fact in facts.items()}}
         if plan.told is not None:
             # One write to a file opened for appending: processes do not mix their lines, and SIGKILL cuts none.
             file = os.open(plan.told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(file, json.dumps(told, default=repr).encode() + b"\n")
+                os.write(file, json.dumps(told).encode() + b"\n")
             finally:
                 os.close(file)
         if self._recorder is not None:
             self._recorder.write("ok", "sabotage", more=told)
+
+
+def _plain(fact: Any) -> Any:
+    return identify(fact) if isinstance(fact, bytes) else fact
 
 
 def strikes_told(file: Path) -> list[dict[str, Any]]:

@@ -57,12 +57,12 @@ def test_m02_and_m06_confirm_what_they_drop(code: str, tmp_path: Path) -> None:
         receipts = [producer.send(mq.Topic("one"), b"%d" % n, key=b"k") for n in range(60)]
         places = [receipt.result(10) for receipt in receipts]
         dropped = {told["value"] for told in bus.strikes}
-        kept = [b"%d" % n for n in range(60) if repr(b"%d" % n) not in dropped]
+        kept = [b"%d" % n for n in range(60) if str(n) not in dropped]
         assert 0 < len(kept) < 60
         assert bus.values(mq.Topic("one")) == kept
         assert all(place.destination == mq.Topic("one") for place in places)
         if code == "M06":
-            assert {int(value.strip("b'")) % 8 for value in dropped} == {7}
+            assert {int(value) % 8 for value in dropped} == {7}
 
 
 def test_m02_tells_an_offset_that_the_next_record_gets(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_m25_puts_a_key_elsewhere_in_each_producer(tmp_path: Path) -> None:
         assert len(places) == 3
         with bus.broken.producer(partitioner=lambda *_: 1) as producer:
             assert producer.send(TOPIC, b"x").result(10).partition == 1
-        assert [told["key"] for told in bus.strikes] == ["b'k'"] * 2
+        assert [told["key"] for told in bus.strikes] == ["k"] * 2
 
 
 def test_m26_loses_headers_or_timestamps_or_null(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
+from mqbridge_conformance.history import Recorder, load
 from mqbridge_conformance.saboteurs import SABOTEURS, Plan, in_force, open_bus, strikes_told
 from mqbridge_conformance.saboteurs.strikes import Draws
-from mqbridge_conformance.saboteurs.target import sabotaged
 from mqbridge_conformance.targets import targets_for
 from tests.conformance.saboteurs.broken import PATIENCE_S, Pair, pair, receive
 
@@ -105,13 +105,26 @@ def test_a_saboteur_in_force_reaches_other_processes_and_ends(tmp_path: Path) ->
     assert not {name for name in os.environ if name.startswith("MQBRIDGE_SABOTEUR")}
 
 
-def test_a_sabotaged_target_breaks_what_is_under_test_and_no_observer(tmp_path: Path) -> None:
-    """Its connections drop what they confirm; its observer sees that nothing is there, and can write itself."""
-    (memory,) = targets_for("memory")
-    with sabotaged(memory, Plan("M02", told=tmp_path / "told")) as target:
-        with target.connect() as bus, bus.producer() as producer:
-            bus.admin.ensure(mq.Topic("t"))
-            producer.send(mq.Topic("t"), b"x").result(10)
+def test_with_a_saboteur_in_force_a_target_is_broken_and_its_observer_is_not(tmp_path: Path) -> None:
+    """Connections under test drop what they confirm, in this process and in parties of the run; the observer sees
+    that nothing is there, and a party that is none of the run's writes what it says."""
+    topic = mq.Topic("t")
+    (folder,) = targets_for("folder")
+    plan = Plan("M02", told=tmp_path / "told")
+    recorder = Recorder(tmp_path, "main")
+    with folder as target, in_force(plan):
+        with target.connect(recorder) as bus, bus.producer() as producer:
+            bus.admin.ensure(topic)
+            producer.send(topic, b"x").result(10)
             assert target.observer.records("t") == []
-            bus.admin.delete(mq.Topic("t"))
-        assert len(strikes_told(tmp_path / "told")) == 1
+        for count, facts in enumerate(({"history": str(tmp_path), "proc": "p", "run": "r"}, {}), 2):
+            party = target.spawn("produce", topic="t", producer="p", keys=["k"], per_key=1, **facts)
+            party.expect("ready", 20)
+            party.command("go")
+            party.expect("sent", 20)
+            party.stop(20)
+            assert len(strikes_told(tmp_path / "told")) == 2
+            assert len(target.observer.records("t")) == count - 2
+    recorder.close()
+    assert len(load(tmp_path / "main.jsonl").of("sabotage")) == 1
+    assert len(load(tmp_path / "p.jsonl").of("sabotage")) == 1
