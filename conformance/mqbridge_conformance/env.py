@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import mqbridge as mq
 from mqbridge_conformance import recording
+from mqbridge_conformance.faults import Faults
 from mqbridge_conformance.history import Payload, Recorder
 from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
 from mqbridge_conformance.parties import Party
@@ -44,6 +45,7 @@ class Env:
         self.evidence = Evidence()
         self.recorder = Recorder(folder, "main")
         self.observer = RecordedObserver(target.observer, self.recorder)
+        self.faults = Faults(target, self.recorder)
         self._token = secrets.token_hex(4)
         self._parties: list[Party] = []
         self._programs: Counter[str] = Counter()
@@ -129,13 +131,15 @@ class Env:
 
     def kill(self, party: Party) -> None:
         """As a crash would; how is told in the evidence."""
-        more = {"what": "sigkill" if party.kind == "process" else "connection ended", "at": party.proc}
+        self.count("kills")
+        if party.kind == "process":
+            self.faults.kill(party)
+            return
+        self.evidence.note(party.killed_by)
+        more = {"what": "connection ended", "at": party.proc}
         op = self.recorder.invoke("fault", more=more)
         party.kill()
         self.recorder.write("ok", "fault", op=op, more=more)
-        self.count("kills")
-        if party.killed_by != "SIGKILL":
-            self.evidence.note(party.killed_by)
 
     # --- checks
 
@@ -257,6 +261,7 @@ class Env:
                 last_first.callback(closable.close)
             for party in self._parties:
                 last_first.callback(party.stop, self.patience_s)
+            last_first.callback(self.faults.close)
 
     def _remove(self) -> None:
         with mq.connect(self.target.url) as bus:

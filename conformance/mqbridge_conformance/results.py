@@ -97,6 +97,8 @@ class ScenarioResult:
     """What was found and is legal here: how often."""
     timelines: tuple[str, ...] = ()
     """For each of the first errors, who did what around it."""
+    faults: tuple[str, ...] = ()
+    """What each fault did, in words."""
     history: str = ""
     """Where its history was kept."""
     seed: int = 0

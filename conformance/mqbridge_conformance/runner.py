@@ -87,7 +87,7 @@ def run_scenario(
     chosen = random.SystemRandom().randrange(1 << 31) if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="mqbridge-history-") as folder:
         result, claims = _run(scenario, target, Path(folder), patience_s, chosen)
-        return with_history(result, load(Path(folder)), keep), claims
+        return with_history(result, scenario, load(Path(folder)), keep), claims
 
 
 def _run(

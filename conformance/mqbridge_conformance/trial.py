@@ -1,7 +1,8 @@
 """What a history adds to the result of the scenario that made it.
 
 The rule: a checker's error is a failure whatever the body saw, what a checker cannot tell is never green, and what it
-finds and the claims allow is counted and shown. The history of what is not green is kept.
+finds and the claims allow is counted and shown. A scenario that is about a fault is no pass if no fault of it had an
+effect. The history of what is not green is kept.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mqbridge_conformance.checkers import Finding, Outcome, judge
+from mqbridge_conformance.faults import effects
 from mqbridge_conformance.history import History
 from mqbridge_conformance.results import ScenarioResult, Verdict
+from mqbridge_conformance.scenario import Scenario
 
 __all__ = ["with_history"]
 
@@ -21,13 +24,18 @@ SHOWN = 3
 """Findings whose sentence and timeline are shown."""
 
 
-def with_history(result: ScenarioResult, history: History, keep: Path | None) -> ScenarioResult:
+def with_history(result: ScenarioResult, scenario: Scenario, history: History, keep: Path | None) -> ScenarioResult:
     """The result, with what the checkers say. The history is saved in `keep`, or, if it is not green, in a folder for
     temporary files."""
     judgements = judge(history)
     errors = [finding for judgement in judgements for finding in judgement.errors]
     unknown = [f"{found.checker}: {found.reason}" for found in judgements if found.outcome is Outcome.UNKNOWN]
+    faults = effects(history)
     verdict, reason = result.verdict, result.reason
+    passes = verdict in (Verdict.PASS, Verdict.PASS_EMULATED)
+    if scenario.fault and passes and not any(fault.had_effect for fault in faults):
+        told = "; ".join(fault.text for fault in faults)
+        unknown.append(told or "it is about a fault, and there was none")
     if errors:
         verdict = Verdict.FAIL
         reason = "; ".join([*([reason] if reason else []), *map(_sentence, errors[:SHOWN])])
@@ -41,6 +49,7 @@ def with_history(result: ScenarioResult, history: History, keep: Path | None) ->
         reason=reason,
         evidence=dict(sorted({**result.evidence, "events": len(history)}.items())),
         anomalies=tuple(dict.fromkeys([*result.anomalies, *(finding.anomaly for finding in errors)])),
+        faults=tuple(fault.text for fault in faults),
         counted=dict(sorted(Counter(f.anomaly for j in judgements for f in j.findings if f.legal).items())),
     )
     if keep is None and judged.verdict.green:
