@@ -10,14 +10,16 @@ import click
 from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance.results import Report, ScenarioResult
-from mqbridge_conformance.runner import PATIENCE_S, run
+from mqbridge_conformance.runner import PATIENCE_S, any_seed, results, run
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
+from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
 
 __all__ = ["conformance"]
 
 STDOUT: Final = "-"
+_PATH: Final = click.Path(path_type=Path)
 
 
 @click.group(help="Run the conformance scenarios against an engine.")
@@ -39,23 +41,31 @@ def list_scenarios() -> None:
     "--level",
     default="quick",
     show_default=True,
-    type=click.Choice(["quick", "full"]),
-    help="Those that are quick, or all of them.",
+    type=click.Choice(["quick", "full", "soak"]),
+    help="Those that are quick; all of them; or all of them again and again, until one is not green or it is enough.",
 )
+@click.option("--rounds", type=click.IntRange(min=1), help="With --level soak: so many rounds are enough.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="With --level soak: so many are enough.")
 @click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+@click.option("--seed", type=int, help="For all chance in a run; told where it is not given. Later rounds count on.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Runs of each; all count.")
 @click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
+@click.option("--history", type=_PATH, metavar="DIR", help="Keep the history of every run here, not of failures alone.")
 @click.option(
     "--json", "json_to", is_flag=False, flag_value=STDOUT, metavar="[FILE]", help="All of it as JSON; alone: to stdout."
 )
-@click.option("--junit", "junit_to", type=click.Path(path_type=Path), metavar="FILE", help="JUnit XML, for CI servers.")
+@click.option("--junit", "junit_to", type=_PATH, metavar="FILE", help="JUnit XML, for CI servers.")
 @click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def run_command(
     target: tuple[str, ...],
     level: str,
+    rounds: int | None,
+    minutes: float | None,
     names: tuple[str, ...],
+    seed: int | None,
     repeat: int,
     patience: float,
+    history: Path | None,
     json_to: str | None,
     junit_to: Path | None,
     markdown: bool,
@@ -67,12 +77,39 @@ def run_command(
     status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
     _no_target(json_to)
-    report = run(_targets(target), _chosen(names, level), repeat=repeat, patience_s=patience, tell=_tell)
-    report.level = level
+    enough = _enough(level, rounds, minutes, repeat)
+    targets, scenarios = _targets(target), _chosen(names, level)
+    report = Report(level=level, seed=any_seed() if seed is None else seed)
+    interrupted = False
+    try:
+        if enough:
+            soak(report, targets, scenarios, enough, keep=history, patience_s=patience, tell=_tell, tell_round=_round)
+        else:
+            _tell_seed(report)
+            for result in results(report, targets, scenarios, repeat=repeat, keep=history, patience_s=patience):
+                _tell(result)
+    except KeyboardInterrupt:
+        interrupted = True
+        click.echo("interrupted: what follows is what there was until then", err=True)
     _write(report, json_to, junit_to)
     if json_to != STDOUT:
         click.echo(shown.as_markdown(report) if markdown else shown.as_text(report))
+    if interrupted:
+        raise click.exceptions.Exit(130)
     _end(report)
+
+
+def _enough(level: str, rounds: int | None, minutes: float | None, repeat: int) -> Enough | None:
+    """How long to soak; None for one round."""
+    if level != "soak":
+        if rounds or minutes:
+            raise click.UsageError("--rounds and --minutes are for --level soak")
+        return None
+    if not rounds and not minutes:
+        raise click.UsageError("--level soak runs as long as it is asked to: give --rounds or --minutes")
+    if repeat != 1:
+        raise click.UsageError("--level soak repeats by rounds: give --rounds in place of --repeat")
+    return Enough(rounds, minutes and minutes * 60)
 
 
 def _no_target(json_to: str | None) -> None:
@@ -96,8 +133,8 @@ def _write(report: Report, json_to: str | None, junit_to: Path | None) -> None:
 
 
 @conformance.command("compare")
-@click.argument("first", type=click.Path(path_type=Path), metavar="A.json")
-@click.argument("second", type=click.Path(path_type=Path), metavar="B.json")
+@click.argument("first", type=_PATH, metavar="A.json")
+@click.argument("second", type=_PATH, metavar="B.json")
 def compare_command(first: Path, second: Path) -> None:
     """Show what changed from one run to another, written by `run --json`: of two versions of a broker, or of a library.
 
@@ -134,7 +171,7 @@ def _chosen(names: tuple[str, ...], level: str) -> list[Scenario]:
         raise click.BadParameter(
             f"there is no scenario {unknown[0]!r}; there are {', '.join(known)}", param_hint="--scenario"
         )
-    return [known[name] for name in names] or [one for one in ALL if level in (one.level, "full")]
+    return [known[name] for name in names] or [one for one in ALL if level in (one.level, "full", "soak")]
 
 
 def _targets(texts: tuple[str, ...]) -> list[Target]:
@@ -147,6 +184,14 @@ def _targets(texts: tuple[str, ...]) -> list[Target]:
 def _tell(result: ScenarioResult) -> None:
     """What is under way, to whoever watches; not part of the output."""
     click.echo(f"{result.target}: {result.scenario}: {result.verdict} in {result.seconds:.1f} s", err=True)
+
+
+def _tell_seed(report: Report) -> None:
+    click.echo(f"seed {report.seed}", err=True)
+
+
+def _round(number: int, seed: int) -> None:
+    click.echo(f"round {number}, seed {seed}", err=True)
 
 
 def _end(report: Report) -> None:

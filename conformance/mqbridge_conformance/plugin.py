@@ -38,6 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--mq-level", choices=["quick", "full"], default="quick", help="the scenarios that are quick, or all of them"
     )
+    group.addoption("--mq-seed", type=int, metavar="N", help="for all chance in the run; told where it is not given")
+    group.addoption(
+        "--mq-history", type=Path, metavar="DIR", help="keep the history of every run here, not of failures alone"
+    )
     group.addoption("--mq-json", type=Path, metavar="FILE", help="write every run with its evidence, as JSON")
 
 
@@ -81,16 +85,18 @@ class Conformance:
 
     def __init__(self, config: pytest.Config, texts: list[str]) -> None:
         from mqbridge_conformance.results import Report
-        from mqbridge_conformance.runner import PATIENCE_S
+        from mqbridge_conformance.runner import PATIENCE_S, any_seed
         from mqbridge_conformance.targets import targets_for
 
-        self.report: Report = Report(level=config.getoption("--mq-level"))
+        seed: int | None = config.getoption("--mq-seed")
+        self.report: Report = Report(level=config.getoption("--mq-level"), seed=any_seed() if seed is None else seed)
         try:
             self.targets: list[Target] = [target for text in texts for target in targets_for(text)]
         except ValueError as error:
             raise pytest.UsageError(f"--mq-target: {error}") from error
         self._repeat: int = config.getoption("--mq-repeat")
         self._patience_s: float = config.getoption("--mq-patience") or PATIENCE_S
+        self._keep: Path | None = config.getoption("--mq-history")
         self._json: Path | None = config.getoption("--mq-json")
         self._started: Target | None = None
 
@@ -106,8 +112,8 @@ class Conformance:
         except (CannotTell, CheckFailed, MqbridgeError) as error:
             self.report.add(unusable(scenario, target, error), None)
             return self.report.results[-1]
-        for _ in range(self._repeat):
-            result, claims = run_scenario(scenario, target, patience_s=self._patience_s)
+        for seed in range(self.report.seed, self.report.seed + self._repeat):
+            result, claims = run_scenario(scenario, target, patience_s=self._patience_s, seed=seed, keep=self._keep)
             self.report.add(result, claims)
             results.append(result)
         return next(r for r in results if r.verdict is worst(result.verdict for result in results))
@@ -118,11 +124,15 @@ class Conformance:
         self._stop()
         target.__enter__()
         self._started = target
+        self.report.versions[target.name] = target.versions()
 
     def _stop(self) -> None:
         target, self._started = self._started, None
         if target is not None:
             target.stop()
+
+    def pytest_report_header(self) -> str:
+        return f"mqbridge conformance: {self.report.level}, seed {self.report.seed}"
 
     def pytest_sessionfinish(self) -> None:
         from mqbridge_conformance.report import document, to_json

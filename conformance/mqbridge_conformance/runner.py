@@ -11,7 +11,7 @@ import random
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import mqbridge as mq
@@ -34,7 +34,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 from mqbridge_conformance.trial import with_history
 
-__all__ = ["run", "run_scenario", "unusable"]
+__all__ = ["any_seed", "results", "run", "run_scenario", "unusable"]
 
 PATIENCE_S = 20.0
 
@@ -44,27 +44,54 @@ def run(
     scenarios: Sequence[Scenario],
     *,
     repeat: int = 1,
+    seed: int | None = None,
+    keep: Path | None = None,
     patience_s: float = PATIENCE_S,
     tell: Callable[[ScenarioResult], None] = lambda _: None,
 ) -> Report:
     """Run every scenario `repeat` times on every target; `tell` hears each result. Every run counts: none is a
-    rerun."""
-    report = Report()
+    rerun. `seed` is that of the first runs, the next ones have the next numbers; see `run_scenario` for it and for
+    `keep`."""
+    report = Report(seed=any_seed() if seed is None else seed)
+    for result in results(report, targets, scenarios, repeat=repeat, keep=keep, patience_s=patience_s):
+        tell(result)
+    return report
+
+
+def results(
+    report: Report,
+    targets: Sequence[Target],
+    scenarios: Sequence[Scenario],
+    *,
+    repeat: int = 1,
+    seed: int | None = None,
+    keep: Path | None = None,
+    patience_s: float = PATIENCE_S,
+) -> Generator[ScenarioResult, None, None]:
+    """The same, result by result, each in the report when it comes: for those that may want no more. `seed` is the
+    report's unless it is said."""
+    first = report.seed if seed is None else seed
     for target in targets:
+        ran: set[str] = set()
         try:
             with target:
+                report.versions[target.name] = target.versions()
                 for scenario in scenarios:
-                    for _ in range(repeat):
-                        result, claims = run_scenario(scenario, target, patience_s=patience_s)
+                    for chosen in range(first, first + repeat):
+                        result, claims = run_scenario(scenario, target, patience_s=patience_s, seed=chosen, keep=keep)
                         report.add(result, claims)
-                        tell(result)
+                        ran.add(scenario.name)
+                        yield result
         except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
             for scenario in scenarios:
-                if not report.cell(scenario.name, target.name):
-                    result = unusable(scenario, target, error)
-                    report.add(result, None)
-                    tell(result)
-    return report
+                if scenario.name not in ran:
+                    report.add(unusable(scenario, target, error), None)
+                    yield report.results[-1]
+
+
+def any_seed() -> int:
+    """One that nobody chose."""
+    return random.SystemRandom().randrange(1 << 31)
 
 
 def unusable(scenario: Scenario, target: Target, error: Exception) -> ScenarioResult:
@@ -84,7 +111,7 @@ def run_scenario(
     """One run, and the claims of the engine it met. `seed` is for all chance in it; made up if it is not given, and
     told. Its history is kept in the folder `keep`; without one it is kept only if it is not green, in a temporary
     folder that the result names."""
-    chosen = random.SystemRandom().randrange(1 << 31) if seed is None else seed
+    chosen = any_seed() if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="mqbridge-history-") as folder:
         result, claims = _run(scenario, target, Path(folder), patience_s, chosen)
         return with_history(result, scenario, load(Path(folder)), keep), claims

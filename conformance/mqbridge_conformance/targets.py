@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import mqbridge as mq
 from mqbridge_conformance.brokers import provided
@@ -71,6 +72,11 @@ class Target(ABC):
         of."""
         return open_bus(self.url, recorder=recorder)
 
+    def versions(self) -> dict[str, str]:
+        """Once it is started, what reports are to say of it: the engine's version under the engine's name, and those of
+        its clients; without what cannot be told."""
+        return {}
+
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -85,10 +91,17 @@ class Target(ABC):
         self.stop()
 
 
-class NativeMemory(Target):
-    """``native:`` in memory. There is no other process, so parties are threads and the observer a second connection."""
+class _Native(Target):
+    """The engine in this library, which has its version."""
 
     engine = "native"
+
+    def versions(self) -> dict[str, str]:
+        return {"native": mq.__version__}
+
+
+class NativeMemory(_Native):
+    """``native:`` in memory. There is no other process, so parties are threads and the observer a second connection."""
 
     def __init__(self, url: str = "native:") -> None:
         self.name = "native, memory"
@@ -107,10 +120,9 @@ class NativeMemory(Target):
         return ThreadParty(program, {"url": self.url, **args})
 
 
-class NativeFolder(Target):
+class NativeFolder(_Native):
     """A folder whose broker is in this process; seen by its files and by a second process."""
 
-    engine = "native"
     role = "host"
 
     def __init__(self, url: str = "native:") -> None:
@@ -167,8 +179,10 @@ class RealBroker(Target):
 
     def __init__(self, engine: str, url: str | None = None, *, own: bool = False) -> None:
         self.engine = engine
-        self.name = f"{engine}, own" if own else engine
+        self.name = engine if url is None else f"{engine}, {urlsplit(url).netloc.rpartition('@')[2]}"
+        self.name += ", own" if own else ""
         self._given = url
+        self._image_version = ""
         self.own = own
         if url is None:
             self.container_of = engine
@@ -176,8 +190,20 @@ class RealBroker(Target):
     def start(self) -> None:
         if self.own:
             self.broker = provided.broker(self.engine, own=True)
-        self.url = self._given or (self.broker or provided.broker(self.engine)).url
+        if self._given is None:
+            broker = self.broker or provided.broker(self.engine)
+            self.url, self._image_version = broker.url, broker.version
+        else:
+            self.url = self._given
         self.observer = observer_of(self.engine, self.url)
+
+    def versions(self) -> dict[str, str]:
+        try:
+            found = self.observer.versions()
+        except CannotTell:
+            return {}
+        found[self.engine] = self._image_version or found[self.engine]
+        return {name: version for name, version in found.items() if version}
 
     def stop(self) -> None:
         """The container is the run's, and ends with it."""

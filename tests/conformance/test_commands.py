@@ -14,7 +14,7 @@ from mqbridge_conformance import commands
 from mqbridge_conformance.commands import conformance
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.report import SLICE, read_document
-from mqbridge_conformance.scenario import Scenario, scenario
+from mqbridge_conformance.scenario import Run, Scenario, scenario
 from mqbridge_conformance.scenarios import ALL
 
 
@@ -65,12 +65,12 @@ def two_levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A quick scenario and a full one in place of the suite's; the names of those that ran."""
     ran: list[str] = []
 
-    def toy(name: str, level: str) -> Scenario:
+    def toy(name: str, level: Run) -> Scenario:
         def body(env: Env) -> None:
             ran.append(name)
-            env.check(name != "fails", "on purpose")
+            env.check(True, "never false")
 
-        return scenario(name, f"The {level} one", level=level)(body)  # type: ignore[arg-type]
+        return scenario(name, f"The {level} one", level=level)(body)
 
     monkeypatch.setattr(commands, "ALL", (toy("short", "quick"), toy("long", "full")))
     return ran
@@ -90,6 +90,66 @@ def test_a_level_chooses_the_scenarios(args: list[str], wanted: list[str], two_l
     done = CliRunner().invoke(conformance, ["run", "memory", *args])
     assert done.exit_code == 0, done.output
     assert two_levels == wanted
+
+
+def test_soaking_repeats_all_levels_with_new_seeds(tmp_path: Path, two_levels: list[str]) -> None:
+    """Each round's seed is told as it begins, and every run is in the report."""
+    path = tmp_path / "run.json"
+    args = ["run", "memory", "--level", "soak", "--rounds", "2", "--seed", "5", "--json", str(path)]
+    done = CliRunner().invoke(conformance, args)
+    assert done.exit_code == 0, done.output
+    assert two_levels == ["short", "long"] * 2
+    assert [line for line in done.stderr.splitlines() if "seed" in line] == ["round 1, seed 5", "round 2, seed 6"]
+    assert [row["seed"] for row in read_document(path)["results"]] == [5, 5, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--level", "soak"], "give --rounds or --minutes"),
+        (["--level", "soak", "--rounds", "2", "--repeat", "2"], "in place of --repeat"),
+        (["--rounds", "2"], "are for --level soak"),
+        (["--level", "full", "--minutes", "2"], "are for --level soak"),
+    ],
+)
+def test_how_long_to_soak_is_said_and_only_then(args: list[str], words: str, two_levels: list[str]) -> None:
+    """Nothing runs for ever by default, and an option that would do nothing is refused."""
+    done = CliRunner().invoke(conformance, ["run", "memory", *args])
+    assert (done.exit_code, two_levels) == (2, [])
+    assert words in done.stderr
+
+
+def test_a_failure_says_how_to_have_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its seed, and where its history is; the run ends with 1."""
+    fails = scenario("fails", "Fails")(lambda env: env.check(False, "on purpose"))
+    monkeypatch.setattr(commands, "ALL", (fails,))
+    done = CliRunner().invoke(
+        conformance, ["run", "memory", "--scenario", "fails", "--seed", "9", "--history", str(tmp_path)]
+    )
+    assert done.exit_code == 1
+    assert "    again: --scenario fails --seed 9" in done.stdout
+    (kept,) = tmp_path.iterdir()
+    assert f"    history: {kept}" in done.stdout
+
+
+def test_the_seed_is_told_where_it_was_not_given(two_levels: list[str]) -> None:
+    """A run that nobody can repeat proves little."""
+    done = CliRunner().invoke(conformance, ["run", "memory"])
+    assert [line.split()[0] for line in done.stderr.splitlines()][:1] == ["seed"]
+
+
+def test_an_interrupted_run_shows_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And ends with 130, for it is neither green nor a failure of the engine's."""
+
+    def interrupt(_: Env) -> None:
+        raise KeyboardInterrupt
+
+    one = scenario("one", "Holds")(lambda env: env.check(True, ""))
+    two = scenario("two", "Is interrupted")(interrupt)
+    monkeypatch.setattr(commands, "ALL", (one, two))
+    done = CliRunner().invoke(conformance, ["run", "memory"])
+    assert done.exit_code == 130
+    assert "1 PASS" in done.stdout
 
 
 def test_json_and_junit_go_to_files(tmp_path: Path, two_levels: list[str]) -> None:

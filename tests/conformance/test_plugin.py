@@ -12,6 +12,7 @@ import pytest
 
 import mqbridge as mq
 import mqbridge_conformance
+from mqbridge_conformance.history import load
 from mqbridge_conformance.report import read_document
 
 pytest_plugins = ["pytester"]
@@ -129,3 +130,12 @@ def test_the_level_chooses_the_scenarios(alone: pytest.Pytester) -> None:
     for args, passed in (((), 1), (("--mq-level=full",), 2)):
         done = alone.runpytest_subprocess("-p", "mqbridge_conformance.plugin", "--mq-target=memory", *args)
         done.assert_outcomes(passed=passed)
+
+
+def test_seed_and_histories_are_those_that_were_asked_for(alone: pytest.Pytester) -> None:
+    """Told in the header, and the next run of a scenario has the next seed."""
+    args = ("--mq-target=memory", "--mq-seed=5", "--mq-repeat=2", "--mq-history=kept", "-k", "trip")
+    done = alone.runpytest_subprocess(*SUITE, *args)
+    done.assert_outcomes(passed=1, deselected=11)
+    done.stdout.fnmatch_lines(["mqbridge conformance: quick, seed 5"])
+    assert [load(file).header["seed"] for file in sorted((alone.path / "kept").iterdir())] == [5, 6]

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 import mqbridge as mq
-from mqbridge_conformance.targets import targets_for
+from mqbridge_conformance.observers import PublicObserver
+from mqbridge_conformance.results import CannotTell
+from mqbridge_conformance.targets import RealBroker, targets_for
 
 
 def test_targets_are_found_by_name_and_by_url(tmp_path: Path) -> None:
@@ -31,3 +33,45 @@ def test_targets_are_found_by_name_and_by_url(tmp_path: Path) -> None:
     ]
     with pytest.raises(mq.ConfigurationError, match="no conformance target"):
         targets_for("mqtt://localhost/")
+
+
+def test_brokers_at_urls_have_names_of_their_own_and_no_passwords_in_them() -> None:
+    """Two of one engine are two columns, which are shown to everybody."""
+    texts = ("kafka", "kafka://a:1", "kafka://b:1,c:2", "amqp://user:secret@h/vhost?management=15672")
+    assert [targets_for(text)[0].name for text in texts] == ["kafka", "kafka, a:1", "kafka, b:1,c:2", "rabbitmq, h"]
+
+
+class Told(PublicObserver):
+    """An observer that knows versions, or cannot be asked."""
+
+    def __init__(self, found: dict[str, str] | None) -> None:
+        self._found = found
+
+    def versions(self) -> dict[str, str]:
+        if self._found is None:
+            raise CannotTell("it is away")
+        return dict(self._found)
+
+
+@pytest.mark.parametrize(
+    ("told", "image", "wanted"),
+    [
+        ({"kafka": "4.3", "client": "2"}, "", {"kafka": "4.3", "client": "2"}),
+        ({"kafka": "4.3", "client": "2"}, "4.3.1", {"kafka": "4.3.1", "client": "2"}),
+        ({"kafka": "", "client": "2"}, "", {"client": "2"}),
+        (None, "4.3.1", {}),
+    ],
+)
+def test_the_version_of_a_broker_is_told_as_exactly_as_it_is_known(
+    told: dict[str, str] | None, image: str, wanted: dict[str, str]
+) -> None:
+    """By the image, else by the observer, else not at all: never guessed, and never a reason not to run."""
+    target = RealBroker("kafka", "kafka://a:1")
+    target.observer = Told(told)
+    target._image_version = image
+    assert target.versions() == wanted
+
+
+def test_the_native_engine_has_the_version_of_the_library() -> None:
+    """In all its arrangements."""
+    assert [target.versions() for target in targets_for("native")] == [{"native": mq.__version__}] * 3

@@ -34,6 +34,8 @@ class Broker(ABC):
     """One broker: its `url`, and what can be done to it. `CannotTell` for what cannot."""
 
     url: str
+    version: str = ""
+    """Of the image that it was started from; empty where only the broker itself can tell."""
 
     @abstractmethod
     def restart(self) -> None:
@@ -161,6 +163,8 @@ class _InContainer(Broker):
 
 class KafkaContainer(_InContainer):
     """One Kafka node, broker and controller."""
+
+    version = settings.KAFKA_IMAGE.rpartition(":")[2]
 
     @classmethod
     def begin(cls) -> KafkaContainer:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import confluent_kafka
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -24,7 +25,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from mqbridge_conformance.native_files import Pairs
-from mqbridge_conformance.observers.kafka_wire import ShareProgress, share_progress
+from mqbridge_conformance.observers.kafka_wire import ShareProgress, release, share_progress
 from mqbridge_conformance.observers.seen import LIBRARY, Counts, Letter, Names, Observer, Record
 from mqbridge_conformance.results import CannotTell
 
@@ -60,6 +61,14 @@ class KafkaObserver(Observer):
         self._quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
         self._base = {"bootstrap.servers": self._bootstrap, "allow.auto.create.topics": False, **self._quiet}
         self._admin = AdminClient(self._base)
+
+    def versions(self) -> dict[str, str]:
+        """The broker's as far as the protocol tells it, which is without the last number."""
+        return {
+            "kafka": release(self._bootstrap),
+            "confluent-kafka": str(confluent_kafka.__version__),
+            "librdkafka": str(confluent_kafka.libversion()[0]),
+        }
 
     def names(self) -> Names:
         topics = self._topics()

@@ -1,4 +1,5 @@
-"""One request of Kafka's protocol, spoken plainly: how far the share group of a queue has come.
+"""Two requests of Kafka's protocol, spoken plainly: how far the share group of a queue has come, and which release
+the broker is.
 
 The rule: only what no raw client offers is spoken here. librdkafka has no administration of share groups, and Kafka's
 own tool takes a JVM's start for each look.
@@ -13,11 +14,14 @@ from typing import Final, NamedTuple
 
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["ShareProgress", "share_progress"]
+__all__ = ["ShareProgress", "release", "share_progress"]
 
-_API_KEY: Final = 90
+_SHARE_OFFSETS: Final = (90, 1)
 """DescribeShareGroupOffsets (KIP-932); version 1 has the lag (KIP-1226)."""
-_VERSION: Final = 1
+_API_VERSIONS: Final = (18, 3)
+"""ApiVersions; version 3 has the features (KIP-584)."""
+_RELEASES: Final = {range(22, 26): "4.0", range(26, 28): "4.1", range(28, 30): "4.2", range(30, 31): "4.3"}
+"""The versions of the metadata by release, of those that have share groups; from Kafka's MetadataVersion.java."""
 _TIMEOUT_S: Final = 10.0
 _MISSING: Final = 69
 """GROUP_ID_NOT_FOUND."""
@@ -33,20 +37,55 @@ class ShareProgress(NamedTuple):
 
 def share_progress(bootstrap: str, group: str) -> dict[tuple[str, int], ShareProgress]:
     """By topic and partition; empty for a group that was never there. Of one node, which coordinates all groups."""
-    host, _, port = bootstrap.partition(",")[0].rpartition(":")
     name = group.encode()
     # Compact arrays and strings hold their length plus one, null is 0; every structure ends with its tagged fields.
     body = b"\x02" + _uvarint(len(name) + 1) + name + b"\x00" + b"\x00" + b"\x00"
-    client = b"conformance-observer"
-    head = struct.pack(">hhih", _API_KEY, _VERSION, 1, len(client)) + client + b"\x00"
     try:
-        with socket.create_connection((host, int(port)), _TIMEOUT_S) as talk:
-            talk.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
-            (size,) = struct.unpack(">i", _exactly(talk, 4))
-            answer = _Reader(_exactly(talk, size))
+        return _parse(_ask(bootstrap, _SHARE_OFFSETS, body), group)
     except OSError as error:
         raise CannotTell(f"Kafka at {bootstrap} does not say how far share group {group} is: {error}") from error
-    return _parse(answer, group)
+
+
+def release(bootstrap: str) -> str:
+    """Which release of Kafka the broker is, as far as the protocol tells: by the newest version of the metadata that
+    it could write, whatever its cluster is set to. Empty if it does not say."""
+    software = b"\x15conformance-observer" + b"\x021" + b"\x00"
+    try:
+        return _release(_ask(bootstrap, _API_VERSIONS, software))
+    except OSError as error:
+        raise CannotTell(f"Kafka at {bootstrap} does not say which release it is: {error}") from error
+
+
+def _release(answer: _Reader) -> str:
+    answer.skip(4)  # correlation id; the head of this answer alone never has tagged fields
+    answer.skip(2)  # error
+    for _ in range(answer.array()):
+        answer.skip(6)  # a request and its versions
+        answer.tags()
+    answer.skip(4)  # throttle time
+    for _ in range(answer.uvarint()):
+        tag, _size = answer.uvarint(), answer.uvarint()
+        if tag != 0:
+            break
+        for _ in range(answer.array()):
+            feature = answer.string()
+            _, newest = answer.unpack(">hh")
+            answer.tags()
+            if feature == "metadata.version":
+                known = (name for versions, name in _RELEASES.items() if newest in versions)
+                return next(known, f"metadata.version {newest}")
+    return ""
+
+
+def _ask(bootstrap: str, request: tuple[int, int], body: bytes) -> _Reader:
+    """One request to one node, and its answer."""
+    host, _, port = bootstrap.partition(",")[0].rpartition(":")
+    client = b"conformance-observer"
+    head = struct.pack(">hhih", *request, 1, len(client)) + client + b"\x00"
+    with socket.create_connection((host, int(port)), _TIMEOUT_S) as talk:
+        talk.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
+        (size,) = struct.unpack(">i", _exactly(talk, 4))
+        return _Reader(_exactly(talk, size))
 
 
 def _parse(answer: _Reader, group: str) -> dict[tuple[str, int], ShareProgress]:

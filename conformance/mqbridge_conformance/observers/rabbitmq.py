@@ -53,6 +53,9 @@ class RabbitMQObserver(Observer):
         self._vhost = quote(self._management.vhost, safe="")
         self._parameters = pika.URLParameters(f"{parts.scheme}://{parts.netloc}/{self._vhost}")
 
+    def versions(self) -> dict[str, str]:
+        return {"rabbitmq": self._ask("/api/overview")["rabbitmq_version"], "pika": pika.__version__}
+
     # --- what exists
 
     def names(self) -> Names:

@@ -106,6 +106,10 @@ class Observer(ABC):
         found = self.counts(queue)
         return None if found.ready is None or found.unsettled is None else found.ready + found.unsettled
 
+    def versions(self) -> dict[str, str]:
+        """Of the engine, under its name, and of the clients that look at it; without what cannot be told."""
+        return {}
+
     def close(self) -> None:
         """Stop looking; an observer that holds nothing has nothing to do."""
         return

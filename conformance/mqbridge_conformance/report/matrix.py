@@ -63,6 +63,8 @@ def as_text(report: Report) -> str:
         if not result.verdict.green:
             lines += ["", f"{result.verdict} {result.scenario} on {result.target}: {result.reason}"]
             lines += [f"    exercised: {_counts(result)}"]
+            lines += [f"    again: --scenario {result.scenario} --seed {result.seed}"]
+            lines += [f"    history: {result.history}"] if result.history else []
     lines += ["", *(f"[{number}] {text}" for number, text in enumerate(notes, 1))] if notes else []
     return "\n".join([*lines, "", summary(report)])
 

@@ -26,9 +26,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.provided import url_in_environment
 from mqbridge_conformance.observers import Counts, Letter, Record
 from mqbridge_conformance.observers.kafka import KafkaObserver
-from mqbridge_conformance.observers.kafka_wire import _parse, _Reader
+from mqbridge_conformance.observers.kafka_wire import _parse, _Reader, _release
 from mqbridge_conformance.results import CannotTell
 
 
@@ -199,6 +201,39 @@ def test_progress_that_the_broker_refuses_to_tell_is_not_guessed() -> None:
     assert _parse(answer(69), "g") == {}
     with pytest.raises(CannotTell, match=r"error 30 \(text\)"):
         _parse(answer(30), "g")
+
+
+@pytest.mark.parametrize(
+    ("features", "release"),
+    [
+        ({"metadata.version": (7, 30), "share.version": (0, 1)}, "4.3"),
+        ({"kraft.version": (0, 1), "metadata.version": (7, 27)}, "4.1"),
+        ({"metadata.version": (7, 99)}, "metadata.version 99"),
+        ({"group.version": (0, 1)}, ""),
+        (None, ""),
+    ],
+)
+def test_a_release_is_known_by_the_metadata_that_it_writes(
+    features: dict[str, tuple[int, int]] | None, release: str
+) -> None:
+    """One that is not known yet is told by its number, and one that says nothing has none."""
+    rows = [
+        bytes([len(name) + 1]) + name.encode() + struct.pack(">hh", *versions) + b"\x00"
+        for name, versions in (features or {}).items()
+    ]
+    listed = bytes([len(rows) + 1]) + b"".join(rows)
+    tags = b"\x00" if features is None else b"\x01\x00" + bytes([len(listed)]) + listed
+    head = struct.pack(">ih", 1, 0) + b"\x02" + struct.pack(">hhh", 18, 0, 4) + b"\x00" + struct.pack(">i", 0)
+    assert _release(_Reader(head + tags)) == release
+
+
+def test_the_broker_tells_its_release(kafka_url: str, observer: KafkaObserver) -> None:
+    """That of the image, without the last number; and the clients tell theirs."""
+    found = observer.versions()
+    assert set(found) == {"kafka", "confluent-kafka", "librdkafka"}
+    assert all(found.values())
+    if not url_in_environment("kafka"):
+        assert settings.KAFKA_IMAGE.rpartition(":")[2].startswith(f"{found['kafka']}.")
 
 
 def test_a_broker_with_a_password_is_not_observed() -> None:

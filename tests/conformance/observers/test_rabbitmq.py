@@ -181,3 +181,10 @@ def test_a_snapshot_tells_one_more_message_and_one_more_binding(raw: Raw, observ
     assert bound != before
     raw.send(queue)
     assert observer.snapshot() != bound
+
+
+def test_the_broker_tells_its_version(observer: RabbitMQObserver) -> None:
+    """And the client its own."""
+    found = observer.versions()
+    assert set(found) == {"rabbitmq", "pika"}
+    assert int(found["rabbitmq"].partition(".")[0]) >= 4
