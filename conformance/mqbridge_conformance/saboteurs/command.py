@@ -1,0 +1,91 @@
+"""The kill matrix on the command line: ``python -m mqbridge_conformance.saboteurs``.
+
+The rule: what is shown is what the results file has, so that a run that was cut short goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import click
+
+from mqbridge_conformance.saboteurs import matrix, showing
+from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
+from mqbridge_conformance.scenarios import ALL
+from mqbridge_conformance.targets import Target, targets_for
+
+__all__ = ["teeth"]
+
+PATIENCE_S: Final = 3.0
+"""Short: most runs end by waiting for what a broken engine never gives."""
+
+
+@click.command("teeth")
+@click.argument("target", default="memory")
+@click.option("--p", "probability", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
+@click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
+@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+@click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Every run, one line each; what is there counts."
+)
+@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Histories of what failed.")
+@click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
+def teeth(
+    target: str,
+    probability: float,
+    seed: int,
+    codes: tuple[str, ...],
+    names: tuple[str, ...],
+    patience: float,
+    results: Path | None,
+    keep: Path | None,
+    markdown: bool,
+) -> None:
+    """Run each scenario on TARGET with each of its engine's promises broken, and show which breach is found.
+
+    TARGET is that of `run`, one of them. A saboteur is killed by a scenario that fails with the anomaly it is named
+    for. The exit status is 0 if every saboteur is killed and every scenario kills one.
+    """
+    unknown = [name for name in names if name not in {scenario.name for scenario in ALL}]
+    unknown += [code for code in codes if code not in SABOTEURS]
+    if unknown:
+        raise click.BadParameter(f"there is no {unknown[0]!r}; the saboteurs are {', '.join(SABOTEURS)}")
+    scenarios = [scenario for scenario in ALL if not names or scenario.name in names]
+    saboteurs = [saboteur for code, saboteur in SABOTEURS.items() if not codes or code in codes]
+    with tempfile.TemporaryDirectory() as folder:
+        file = results or Path(folder) / "results.jsonl"
+        for trial in matrix.trials(
+            lambda: _one(target),
+            scenarios,
+            saboteurs,
+            probability=probability,
+            seed=seed,
+            patience_s=patience,
+            known=matrix.read(file),
+            keep=keep,
+        ):
+            matrix.write(trial, file)
+            click.echo(showing.line(trial), err=True)
+        column = _one(target).name
+        found = matrix.Matrix(
+            trial
+            for trial in matrix.read(file)
+            if trial.target == column and (trial.code == matrix.UNBROKEN or trial.probability == probability)
+        )
+    click.echo(showing.as_markdown(found) if markdown else showing.as_text(found))
+    if found.alive() or found.toothless():
+        raise click.exceptions.Exit(1)
+
+
+def _one(text: str) -> Target:
+    try:
+        found = targets_for(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    if len(found) != 1:
+        raise click.BadParameter(f"{text!r} means several; name one of them", param_hint="TARGET")
+    return found[0]

@@ -1,0 +1,145 @@
+"""The kill matrix: a kill is a failure by the right name, after a strike, of a scenario that holds otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from mqbridge_conformance.env import Env
+from mqbridge_conformance.results import CheckFailed
+from mqbridge_conformance.saboteurs import SABOTEURS, showing
+from mqbridge_conformance.saboteurs.command import teeth
+from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, trials, write
+from mqbridge_conformance.scenario import Scenario, scenario
+from mqbridge_conformance.targets import Target, targets_for
+
+RUN = Trial("t", "s", "M02", 1.0, 0, "FAIL", ("lost",), 3, 0.1, "")
+
+
+def memory() -> Target:
+    return targets_for("memory")[0]
+
+
+def sends(env: Env, count: int, anomaly: str, look: bool = True) -> None:
+    topic = env.topic()
+    with env.bus.producer() as producer:
+        for number in range(count):
+            producer.send(topic, b"%d" % number).result(10)
+    if look:
+        env.equal(len(env.observer.records(topic.name)), count, "what is stored", anomaly)
+    env.check(True, "")
+
+
+@scenario("names-it", "finds a loss by its name")
+def names_it(env: Env) -> None:
+    sends(env, 3, "lost-write")
+
+
+@scenario("sees-it", "finds a loss by no name")
+def sees_it(env: Env) -> None:
+    sends(env, 3, "")
+
+
+@scenario("looks-away", "does not look")
+def looks_away(env: Env) -> None:
+    sends(env, 3, "", look=False)
+
+
+@scenario("sends-nothing", "gives no opportunity")
+def sends_nothing(env: Env) -> None:
+    sends(env, 0, "lost-write")
+
+
+@scenario("fails-anyway", "fails without anybody's help")
+def fails_anyway(env: Env) -> None:
+    raise CheckFailed("it always does", "lost-write")
+
+
+EVERY: list[Scenario] = [names_it, sees_it, looks_away, sends_nothing, fails_anyway]
+
+
+def test_each_fate_is_told_from_the_others() -> None:
+    """Of five scenarios one kills, one notices, one is survived, one gives no opportunity, one proves nothing."""
+    found = Matrix(trials(memory, EVERY, [SABOTEURS["M02"]], patience_s=1.0))
+    fates = [found.fate("M02", each.name) for each in EVERY]
+    # The checkers judge the histories of these too: where nobody looked, they may find it all the same.
+    assert fates[0] is Fate.KILLED
+    assert fates[1] in (Fate.NOTICED, Fate.KILLED)
+    assert fates[2] in (Fate.SURVIVED, Fate.UNKNOWN, Fate.KILLED)
+    assert fates[3:] == [Fate.IDLE, None]
+    assert found.unbroken["fails-anyway"].verdict == "FAIL"
+    assert "sends-nothing" in found.toothless()
+    assert "fails-anyway" in found.toothless()
+
+
+def test_a_kill_takes_a_strike_a_failure_and_the_name() -> None:
+    """Without one of the three it is something else."""
+    assert RUN.fate is Fate.KILLED
+    assert replace(RUN, strikes=0).fate is Fate.IDLE
+    assert replace(RUN, verdict="UNKNOWN").fate is Fate.UNKNOWN
+    assert replace(RUN, verdict="PASS-EMULATED").fate is Fate.SURVIVED
+    assert replace(RUN, anomalies=("duplicate",)).fate is Fate.NOTICED
+
+
+def test_what_is_known_is_not_run_again(tmp_path: Path) -> None:
+    """A second run of the same goes on where the first one ended, and reads back what that wrote."""
+    file = tmp_path / "results.jsonl"
+    for trial in trials(memory, [names_it], [SABOTEURS["M02"]], patience_s=1.0):
+        write(trial, file)
+    first = read(file)
+    assert [trial.code for trial in first] == [UNBROKEN, "M02"]
+    more = [SABOTEURS["M02"], SABOTEURS["M05"]]
+    again = list(trials(memory, [names_it], more, patience_s=1.0, known=first))
+    assert [trial.code for trial in again] == ["M05"]
+
+
+def test_a_rare_saboteur_is_tried_with_other_seeds_until_it_strikes() -> None:
+    """Its first strike is among the first few opportunities, of which there are three here: not every seed has it."""
+    found = list(trials(memory, [names_it], [SABOTEURS["M02"]], probability=0.01, patience_s=1.0))
+    seeds = [trial.seed for trial in found if trial.code == "M02"]
+    assert seeds == list(range(len(seeds)))
+    assert all(trial.strikes == 0 for trial in found[1:-1])
+    assert found[-1].strikes == 1
+    assert found[-1].fate is Fate.KILLED
+    assert len(seeds) > 1
+
+
+def test_a_saboteur_of_one_engine_is_left_out_on_others() -> None:
+    """There is nothing for it to break there."""
+    other = replace(SABOTEURS["M02"], only="another")
+    assert [trial.code for trial in trials(memory, [names_it], [other], patience_s=1.0)] == [UNBROKEN]
+
+
+def test_who_lives_and_who_has_no_teeth_is_shown() -> None:
+    """As text and as Markdown, with the scenarios that killed and with what saw a survivor."""
+    runs = [
+        replace(RUN, code=UNBROKEN, verdict="PASS", strikes=0),
+        RUN,
+        replace(RUN, code="M05"),
+        replace(RUN, scenario="blind", code=UNBROKEN, verdict="PASS", strikes=0),
+        replace(RUN, scenario="blind", verdict="PASS", anomalies=()),
+    ]
+    found = Matrix(runs)
+    assert found.killers("M02") == ["s"]
+    assert found.alive() == ["M05"]
+    assert found.toothless() == ["blind"]
+    text = showing.as_text(found)
+    assert "M02  drop-after-ack: s" in text
+    assert "M05  append-twice: ALIVE: noticed by s" in text
+    assert "scenarios that kill none: blind" in text
+    table = showing.as_markdown(found)
+    assert "| M05 | append-twice | duplicate | **none** |" in table
+    assert "| s | ● | ○ |" in table
+    assert "| blind | – |   |" in table
+
+
+def test_the_command_line_tells_what_survived(tmp_path: Path) -> None:
+    """The exit status says so, and a name that is none is refused."""
+    file = str(tmp_path / "results.jsonl")
+    run = CliRunner().invoke(teeth, ["memory", "--saboteur", "M02", "--scenario", "refusals", "--results", file])
+    assert run.exit_code == 1
+    assert "not killed: M02" in run.output
+    assert CliRunner().invoke(teeth, ["memory", "--saboteur", "M99"]).exit_code == 2
+    assert CliRunner().invoke(teeth, ["native"]).exit_code == 2
