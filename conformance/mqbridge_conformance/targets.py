@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import mqbridge as mq
 from mqbridge_conformance.brokers import provided
+from mqbridge_conformance.brokers.links import HostProxy, Proxy
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.history import Recorder
@@ -50,10 +51,13 @@ class Target(ABC):
     observer: Observer
     broker: Broker | None = None
     """The broker itself where it is this target's own, so that it may be stopped; from `start` on."""
+    link: Proxy | None = None
+    """The way from its parties to it, where that can be broken without disturbing others; from `start` on."""
     container_of: str | None = None
     """The engine whose container it needs, for those who say beforehand that there is none."""
     own = False
-    """The container is to be one that no other target uses."""
+    """The broker is one that no other target uses, in an arrangement in which it may be stopped and the way to it
+    broken."""
 
     @abstractmethod
     def start(self) -> None:
@@ -158,24 +162,33 @@ class NativeFolder(_Native):
 
 
 class NativeClient(NativeFolder):
-    """A folder whose broker is in another process, so that all that is under test goes through its socket."""
+    """A folder whose broker is in another process, so that all that is under test goes through its socket; with `own`
+    a proxy stands before that."""
 
     role = "client"
 
-    def __init__(self, url: str = "native:") -> None:
+    def __init__(self, url: str = "native:", *, own: bool = False) -> None:
         super().__init__(url)
-        self.name = "native, client of a host"
+        self.own = own
+        self.name = "native, client of a host" + (", own" if own else "")
+
+    def start(self) -> None:
+        super().start()
+        if self.own:  # after the observer, which is connected and stays so
+            self.link = HostProxy(Path(self.url.removeprefix("native:")))
+            self._stack.callback(self.link.close)
 
     def _host(self) -> None:
-        self.broker = NativeHost(Path(self.url.removeprefix("native:")), lambda: self.spawn("host"))
+        folder = Path(self.url.removeprefix("native:"))
+        self.broker = NativeHost(folder, lambda: self.spawn("host"))
         self._stack.callback(self.broker.stop)
         self.broker.start()
         super()._host()
 
 
 class RealBroker(Target):
-    """Kafka or RabbitMQ: the run's container, or the broker at a URL; with `own` a container that no other target uses,
-    so that it may be stopped. Other parties are processes; the observer uses clients that are not the library."""
+    """Kafka or RabbitMQ: the run's container, or the broker at a URL; with `own` a container that may be stopped, and
+    a proxy before it. Other parties are processes; the observer uses clients that are not the library, and no proxy."""
 
     def __init__(self, engine: str, url: str | None = None, *, own: bool = False) -> None:
         self.engine = engine
@@ -189,9 +202,12 @@ class RealBroker(Target):
 
     def start(self) -> None:
         if self.own:
-            self.broker = provided.broker(self.engine, own=True)
+            broker = self.broker = provided.broker(self.engine, own=True)
+            self.url, self.link, self._image_version = broker.linked_url, broker.link, broker.version
+            self.observer = observer_of(self.engine, broker.url)
+            return
         if self._given is None:
-            broker = self.broker or provided.broker(self.engine)
+            broker = provided.broker(self.engine)
             self.url, self._image_version = broker.url, broker.version
         else:
             self.url = self._given

@@ -16,6 +16,7 @@ from typing import Final
 
 from mqbridge_conformance.brokers import settings
 from mqbridge_conformance.brokers.containers import docker_client, ensure_image
+from mqbridge_conformance.brokers.linked import LinkedKafka, LinkedRabbitMQ
 from mqbridge_conformance.brokers.servers import Broker, KafkaContainer, RabbitMQContainer, Reached, SecuredKafka
 from mqbridge_conformance.results import CannotTell
 
@@ -23,7 +24,12 @@ __all__ = ["ENGINES", "broker", "remove_all", "secured_kafka", "unavailable", "u
 
 ENGINES: Final = ("kafka", "rabbitmq")
 
-_BEGIN: Final[dict[str, Callable[[], Broker]]] = {"kafka": KafkaContainer.begin, "rabbitmq": RabbitMQContainer.begin}
+_BEGIN: Final[dict[tuple[str, bool], Callable[[], Broker]]] = {
+    ("kafka", False): KafkaContainer.begin,
+    ("kafka", True): LinkedKafka.begin,
+    ("rabbitmq", False): RabbitMQContainer.begin,
+    ("rabbitmq", True): LinkedRabbitMQ.begin,
+}
 _IMAGES: Final = {"kafka": settings.KAFKA_IMAGE, "rabbitmq": settings.RABBITMQ_IMAGE}
 _CLIENTS: Final = {"kafka": "confluent_kafka", "rabbitmq": "pika"}
 
@@ -39,7 +45,8 @@ def url_in_environment(engine: str) -> str | None:
 
 
 def broker(engine: str, *, own: bool = False) -> Broker:
-    """The run's broker of that engine; with `own` a second one, for tests that stop or freeze theirs.
+    """The run's broker of that engine; with `own` a second one, for tests that stop or freeze theirs, or break the way
+    to it.
 
     It lives until the end of the process, or `remove_all`. A broker that the environment names is used by others too,
     so `own` is always a container. Errors: `CannotTell` if there is none.
@@ -49,7 +56,7 @@ def broker(engine: str, *, own: bool = False) -> Broker:
             raise CannotTell(f"no {engine} broker: {reason}")
         if (engine, own) not in _started:
             url = None if own else url_in_environment(engine)
-            _started[engine, own] = Reached(url) if url else _BEGIN[engine]()
+            _started[engine, own] = Reached(url) if url else _BEGIN[engine, own]()
             atexit.register(remove_all)
         return _started[engine, own]
 

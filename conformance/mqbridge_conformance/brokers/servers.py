@@ -22,9 +22,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from mqbridge_conformance.brokers import settings
 from mqbridge_conformance.brokers.certificates import make_certificates
 from mqbridge_conformance.brokers.containers import Container
+from mqbridge_conformance.brokers.links import Proxy
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached", "SecuredKafka"]
+__all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached", "SecuredKafka", "when_ready"]
 
 READY_S: Final = 90.0
 _LOOK_EVERY_S: Final = 0.05
@@ -36,6 +37,13 @@ class Broker(ABC):
     url: str
     version: str = ""
     """Of the image that it was started from; empty where only the broker itself can tell."""
+    link: Proxy | None = None
+    """A way to it that can be broken, where it has one; `linked_url` leads there, and nobody else goes that way."""
+
+    @property
+    def linked_url(self) -> str:
+        """Its URL by way of `link`; the plain one where there is no such way."""
+        return self.url
 
     @abstractmethod
     def restart(self) -> None:
@@ -175,7 +183,7 @@ class KafkaContainer(_InContainer):
             files={},
             user=settings.KAFKA_CONTAINER_USER,
         )
-        return _ready(cls(container))
+        return when_ready(cls(container))
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
@@ -218,7 +226,7 @@ class SecuredKafka(KafkaContainer):
             files=settings.secured_kafka_files(made.key + made.certificate),
             user=settings.KAFKA_CONTAINER_USER,
         )
-        return _ready(cls(container, made.authority))
+        return when_ready(cls(container, made.authority))
 
     def __init__(self, container: Container, authority: str) -> None:
         super().__init__(container)
@@ -252,7 +260,7 @@ class RabbitMQContainer(_InContainer):
             environment=lambda _: {},
             files=settings.RABBITMQ_FILES,
         )
-        return _ready(cls(container))
+        return when_ready(cls(container))
 
     def __init__(self, container: Container) -> None:
         super().__init__(container)
@@ -294,7 +302,8 @@ def _speaks_amqp(address: tuple[str, int], timeout_s: float) -> bool:
 B = TypeVar("B", bound=_InContainer)
 
 
-def _ready(broker: B) -> B:
+def when_ready(broker: B) -> B:
+    """The broker when it is ready; one that does not come to be is removed."""
     try:
         broker.wait_ready()
     except BaseException:

@@ -13,12 +13,14 @@ __all__ = [
     "KAFKA_ADMIN",
     "KAFKA_CONTAINER_USER",
     "KAFKA_IMAGE",
+    "KAFKA_LINKED_PORT",
     "KAFKA_STRANGER",
     "RABBITMQ_FILES",
     "RABBITMQ_IMAGE",
     "RABBITMQ_PASSWORD",
     "RABBITMQ_USER",
     "kafka_environment",
+    "linked_kafka_environment",
     "secured_kafka_environment",
     "secured_kafka_files",
 ]
@@ -92,6 +94,23 @@ def kafka_environment(port: int) -> Mapping[str, str]:
         **_SHORT_WAITS,
         "KAFKA_LISTENERS": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://localhost:9093",
         "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+    }
+
+
+KAFKA_LINKED_PORT: Final = 19092
+"""Where the Kafka with a second listener listens inside its container for those who come by the proxy."""
+
+
+def linked_kafka_environment(port: int, proxy_port: int) -> Mapping[str, str]:
+    """The same broker with a second listener, whose clients are told to come back by ``127.0.0.1:proxy_port``: a client
+    of Kafka goes on at the address that the broker advertises, whatever it came by."""
+    own = kafka_environment(port)
+    return {
+        **own,
+        "KAFKA_LISTENERS": f"{own['KAFKA_LISTENERS']},LINKED://0.0.0.0:{KAFKA_LINKED_PORT}",
+        "KAFKA_ADVERTISED_LISTENERS": f"{own['KAFKA_ADVERTISED_LISTENERS']},LINKED://127.0.0.1:{proxy_port}",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": f"{own['KAFKA_LISTENER_SECURITY_PROTOCOL_MAP']},LINKED:PLAINTEXT",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "PLAINTEXT",
     }
 
 

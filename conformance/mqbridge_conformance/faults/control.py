@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.faults.brokers import BrokerFaults
 from mqbridge_conformance.faults.fault import Fault
+from mqbridge_conformance.faults.links import LinkFaults
 from mqbridge_conformance.faults.processes import kill_party, stop_party
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.parties import Party
@@ -56,6 +57,18 @@ class Faults:
                 "broker is its own"
             )
         return self._target.broker
+
+    # --- the way to it
+
+    @property
+    def link(self) -> LinkFaults:
+        """What can happen to the way from the parties to the target's broker; observers have another."""
+        if self._target.link is None:
+            raise CannotTell(
+                f"there is nothing between the parties and the broker of {self._target.name!r} that could be broken; "
+                "this fault needs a target whose broker is its own"
+            )
+        return LinkFaults(self._target.link, self._recorder, self._keep)
 
     # --- the end
 

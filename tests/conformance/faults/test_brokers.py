@@ -143,10 +143,3 @@ def test_rabbitmq_answers_nobody_and_then_again(rabbitmq_broker: Broker, recorde
     with getattr(BrokerFaults(rabbitmq_broker, recorder), how)():
         assert _rabbitmq_answers(rabbitmq_broker, 0.5) is None
     assert name in (_rabbitmq_answers(rabbitmq_broker, WAIT_S) or ())
-
-
-def test_a_target_of_its_own_broker_can_stop_it(kafka_broker: Broker) -> None:
-    """The target's broker is the one that tests may stop, and its URL leads there; no other test's does."""
-    with RealBroker("kafka", own=True) as target:
-        assert target.broker is kafka_broker
-        assert target.url == kafka_broker.url
