@@ -76,7 +76,7 @@ class Trouble:
         self._shared = _merged(shared)
 
     def _take(self, history: History, fault: Event, shared: list[tuple[int, int]]) -> None:
-        what, at = fault.more.get("what"), fault.more.get("at")
+        what, at = fault.more.get("what"), str(fault.more.get("at"))
         if at not in self.last_seen:
             over = _healed(history, fault)
             shared.append((fault.t, over if over == NEVER else over + AFTERMATH_S * SECOND))

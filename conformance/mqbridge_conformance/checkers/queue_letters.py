@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
-from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
+from mqbridge_conformance.checkers.queue_clients import SECOND
 from mqbridge_conformance.checkers.queue_facts import Facts, Look, Story, gather, ttl_of
 from mqbridge_conformance.checkers.queue_promises import Promises
 from mqbridge_conformance.history import Event, History

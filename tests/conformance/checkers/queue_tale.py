@@ -181,9 +181,7 @@ class Taker:
         """One delivery; without a poll, as `stream` and `run` show it."""
         self._tags += 1
         facts = {**self.who, "tag": self._tags, "val": val}
-        self.tale.write(
-            self.proc, "ok", "deliver", op=op, **facts, attempt=attempt, redelivered=redelivered, more=more
-        )
+        self.tale.write(self.proc, "ok", "deliver", op=op, **facts, attempt=attempt, redelivered=redelivered, more=more)
         return Taken(self, facts)
 
     def nothing(self, times: int = 1) -> None:

@@ -325,7 +325,8 @@ def test_what_may_still_be_held_is_not_missing(how: str) -> None:
 
 def test_a_delayed_return_is_not_due() -> None:
     """Given back for later, by the verb or by the queue's backoff."""
-    for verb, spec in (({"delay_s": 60}, {}), ({}, {"retry_backoff": {"first_delay_s": 1, "max_delay_s": 60}})):
+    later: dict[str, Any] = {"retry_backoff": {"first_delay_s": 1, "max_delay_s": 60}}
+    for verb, spec in (({"delay_s": 60}, {}), ({}, later)):
         for seconds, errors in ((1, []), (61, ["missing-redelivery"])):
             tale = story(**spec)
             taker = tale.consumer()

@@ -200,9 +200,9 @@ def test_an_engine_whose_leases_age_may_double_what_is_old() -> None:
 # --- concurrent-lease
 
 
-def both(tale: Tale, **options: object) -> tuple[Taken, Taker]:
+def both(tale: Tale) -> tuple[Taken, Taker]:
     """One holds it; and the other, who is given it next."""
-    holder = tale.consumer(proc="w", **options).one("m")
+    holder = tale.consumer(proc="w").one("m")
     return holder, tale.consumer("d")
 
 
