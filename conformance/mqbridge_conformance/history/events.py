@@ -85,7 +85,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "reset": "group, dest; more: offsets {partition: offset}",
     "redrive": "dest (the queue in which they died); more: count",
     # clients
-    "open": "client; more: role (producer, topic-consumer, queue-consumer, replay), and its options; group, dest",
+    "open": "client; more: role (producer, topic-consumer, queue-consumer, replay), its options, threads (of one that "
+    "several use at once), asked_t (when the call for a consumer began); group, dest",
     "close": "client; ok: says nothing of its verbs, only `commit` does",
     # what producers and consumers do
     "send": "client, dest, key, val, txn; ok: part, off; more: routing_key, expires_in_s, delay_s, priority, id",

@@ -6,6 +6,8 @@ The rule: the real API runs underneath, unchanged, and what a program does is th
 from __future__ import annotations
 
 import inspect
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, cast
 
@@ -43,20 +45,24 @@ class _RecordedBus:
     def __init__(self, bus: mq.Bus, recorder: Recorder) -> None:
         self._bus = bus
         self._recorder = recorder
+        self._clients: list[RecordedConsumer | RecordedProducer] = []
         self.admin = RecordedAdmin(bus.admin, recorder)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)
 
     def producer(self, **options: Any) -> RecordedProducer:
-        return RecordedProducer(self._bus.producer(**options), self._recorder, {**_DEFAULTS["producer"], **options})
+        told = {**_DEFAULTS["producer"], **options}
+        self._clients.append(RecordedProducer(self._bus.producer(**options), self._recorder, told))
+        return cast(RecordedProducer, self._clients[-1])
 
     def consumer(self, source: Any, **options: Any) -> RecordedConsumer:
         sources = list(source) if isinstance(source, list | tuple) else [source]
         facts = {"dest": str(sources[0]), "group": options.get("group")}
         kind = "queue" if isinstance(source, mq.Queue) else "topic"
-        told = {**_DEFAULTS[kind], **options, "sources": sources}
-        return RecordedConsumer(self._bus.consumer(source, **options), self._recorder, facts, told)
+        told = {**_DEFAULTS[kind], **options, "sources": sources, "asked_t": time.monotonic_ns()}
+        self._clients.append(RecordedConsumer(self._bus.consumer(source, **options), self._recorder, facts, told))
+        return cast(RecordedConsumer, self._clients[-1])
 
     def replay(self, topic: Any, start: Any, end: Any = mq.NOW) -> RecordedReplay:
         options = {"start": start, "end": end}
@@ -69,7 +75,22 @@ class _RecordedBus:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bus.__exit__(kind, error, trace)
+        self._ending(lambda: self._bus.__exit__(kind, error, trace))
+
+    def close(self, timeout: float = 30.0) -> None:
+        self._ending(lambda: self._bus.close(timeout))
+
+    def _ending(self, call: Callable[[], None]) -> None:
+        """Clients that are still open end with their bus, and are told as if each had been closed."""
+        ends = [client.ending() for client in self._clients if not client.ended]
+        try:
+            call()
+        except BaseException as error:
+            for end in ends:
+                end(error)
+            raise
+        for end in ends:
+            end(None)
 
     def __repr__(self) -> str:
         return repr(self._bus)

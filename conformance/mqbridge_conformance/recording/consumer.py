@@ -27,6 +27,7 @@ class _Recorded:
     def __init__(self, inner: Any, recorder: Recorder, role: str, facts: dict[str, Any], options: Any) -> None:
         self._inner = inner
         self._recorder = recorder
+        self.ended = False
         self._who: dict[str, Any] = {"client": recorder.client(role), **facts}
         recorder.write("ok", "open", **self._who, more={"role": role, **plain(options)})
 
@@ -77,7 +78,22 @@ class _Recorded:
         return found
 
     def close(self, timeout: float = 30.0) -> None:
+        self.ended = True
         self._doing("close", lambda: self._inner.close(timeout))
+
+    def ending(self) -> Callable[[BaseException | None], None]:
+        """Its bus begins to close it; what is given back is called with how that ended."""
+        self.ended = True
+        op = self._recorder.invoke("close", **self._who)
+
+        def end(error: BaseException | None) -> None:
+            if error is None:
+                self._recorder.write("ok", "close", op=op, **self._who)
+            else:
+                self._recorder.failed("close", op, error, **self._who)
+            self._changed()
+
+        return end
 
     def __enter__(self) -> Any:
         self._inner.__enter__()
@@ -86,6 +102,7 @@ class _Recorded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.ended = True
         self._doing("close", lambda: self._inner.__exit__(kind, error, trace))
 
 

@@ -6,7 +6,7 @@ must not count as having seen its failure, or `SendFailed` would be hidden; so i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,7 @@ class RecordedProducer:
     def __init__(self, producer: mq.Producer, recorder: Recorder, options: dict[str, Any]) -> None:
         self._producer = producer
         self._recorder = recorder
+        self.ended = False
         self._client = recorder.client("producer")
         recorder.write("ok", "open", client=self._client, more={"role": "producer", **plain(options)})
 
@@ -112,7 +113,21 @@ class RecordedProducer:
         self._doing("flush", lambda: self._producer.flush(timeout))
 
     def close(self, timeout: float | None = 30.0) -> None:
+        self.ended = True
         self._doing("close", lambda: self._producer.close(timeout))
+
+    def ending(self) -> Callable[[BaseException | None], None]:
+        """Its bus begins to close it; what is given back is called with how that ended."""
+        self.ended = True
+        op = self._recorder.invoke("close", client=self._client)
+
+        def end(error: BaseException | None) -> None:
+            if error is None:
+                self._recorder.write("ok", "close", op=op, client=self._client)
+            else:
+                self._recorder.failed("close", op, error)
+
+        return end
 
     def _doing(self, f: str, call: Any) -> None:
         op = self._recorder.invoke(f, client=self._client)
@@ -130,4 +145,5 @@ class RecordedProducer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.ended = True
         self._doing("close", lambda: self._producer.__exit__(kind, error, trace))
