@@ -7,13 +7,19 @@ frozen broker and no stopped process behind. What a target does not have is refu
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.faults.brokers import BrokerFaults
+from mqbridge_conformance.faults.disks import fill_disk
 from mqbridge_conformance.faults.fault import Fault
+from mqbridge_conformance.faults.handlers import hang_handler
 from mqbridge_conformance.faults.links import LinkFaults
+from mqbridge_conformance.faults.plan import Plan
 from mqbridge_conformance.faults.processes import kill_party, stop_party
+from mqbridge_conformance.faults.watching import Step, Watch
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.results import CannotTell
@@ -32,6 +38,8 @@ class Faults:
         self._target = target
         self._recorder = recorder
         self._faults: list[Fault] = []
+        self.watch = Watch(recorder.folder)
+        """What the processes of this run have told so far: ``watch.until(When("send", count=200), 30)``."""
 
     # --- parties
 
@@ -43,7 +51,18 @@ class Faults:
         """SIGSTOP of a party's process, until it is healed."""
         return self._keep(stop_party(self._recorder, party))
 
+    def hang(self, party: Party, patience_s: float) -> Fault:
+        """A ``consume`` party's handler hangs, until it is healed; within `patience_s` seconds, for it is asked to."""
+        return self._keep(hang_handler(self._recorder, party, patience_s))
+
     # --- the broker
+
+    def disk_full(self) -> Fault:
+        """The native host's files cannot grow any more, until it is healed."""
+        broker = self._own_broker()
+        if not isinstance(broker, NativeHost):
+            raise CannotTell(f"the disk of {self._target.name!r} is not the suite's to fill")
+        return self._keep(fill_disk(self._recorder, broker.host))
 
     @property
     def broker(self) -> BrokerFaults:
@@ -69,6 +88,13 @@ class Faults:
                 "this fault needs a target whose broker is its own"
             )
         return LinkFaults(self._target.link, self._recorder, self._keep)
+
+    # --- several, in an order
+
+    def plan(self, steps: Sequence[Step], patience_s: float) -> Plan:
+        """``with faults.plan([When("send", count=200).do(faults.broker.kill), When("send", "invoke", 50).heal()], 30)``
+        and, in its body, traffic."""
+        return Plan(self.watch, steps, patience_s)
 
     # --- the end
 
