@@ -78,11 +78,11 @@ FIELDS: Final[Mapping[str, str]] = {
     # the run and what exists
     "run": "more: run, engine, target, scenario, seed, claims {capability: level}, legal {anomaly: reason}, ...",
     "declare": "dest; more: the specification (partitions; max_attempts, dead_letter, message_ttl_s, ...)",
-    "delete": "dest",
+    "delete": "dest, or group",
     "delete_records": "dest; more: before {partition: offset}",
     "purge": "dest; more: count",
     "add_partitions": "dest; more: partitions",
-    "reset": "group, dest; more: offsets {partition: offset}",
+    "reset": "group, dest; more: to (a position, or offsets {partition: offset})",
     "redrive": "dest (the queue in which they died); more: count",
     # clients
     "open": "client; more: role (producer, topic-consumer, queue-consumer, replay), its options, threads (of one that "
@@ -92,7 +92,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "send": "client, dest, key, val, txn; ok: part, off; more: routing_key, expires_in_s, delay_s, priority, id",
     "flush": "client",
     "poll": "client; ok: more: count",
-    "deliver": "within op (a poll): client, dest, part, off | tag, key, val, group, lease, attempt, redelivered, txn",
+    "deliver": "within op (a poll): client, dest, part, off | tag, key, val, group, lease, attempt, redelivered, txn; "
+    "more: handler: given to a handler of run(), whose workers take turns and which settles by itself",
     "ack": "client, dest, part, off | tag, val, group, lease, txn",
     "release": "as ack; more: delay_s",
     "retry": "as ack; more: delay_s",

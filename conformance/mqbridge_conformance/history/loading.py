@@ -7,14 +7,16 @@ any other line that cannot be read is an error.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mqbridge_conformance.history.events import Event, pack_event, unpack_event
 
 __all__ = ["History", "Operation", "load"]
+
+T = TypeVar("T")
 
 
 class Operation(NamedTuple):
@@ -40,6 +42,7 @@ class History:
 
     def __init__(self, events: Iterable[Event]) -> None:
         self.events: list[Event] = sorted(events, key=lambda event: (event.t, event.proc, event.seq))
+        self._derived: dict[Callable[[History], Any], Any] = {}
 
     def __len__(self) -> int:
         return len(self.events)
@@ -104,6 +107,13 @@ class History:
         """What a destination was declared as; the last word counts. Empty if nobody declared it."""
         found = [event.more for event in self.said("declare") if event.dest == dest]
         return found[-1] if found else {}
+
+    def derived(self, make: Callable[[History], T]) -> T:
+        """What `make` makes of this history, made once and kept with it, for all who ask."""
+        if make not in self._derived:
+            self._derived[make] = make(self)
+        found: T = self._derived[make]
+        return found
 
     def save(self, path: Path) -> None:
         """All of it as one file, in order: what is kept of a run that failed."""

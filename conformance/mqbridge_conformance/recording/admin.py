@@ -64,6 +64,9 @@ class RecordedAdmin:
     def delete(self, destination: Any) -> None:
         self._doing("delete", lambda: self._admin.delete(destination), dest=str(destination))
 
+    def delete_group(self, group: str) -> None:
+        self._doing("delete", lambda: self._admin.delete_group(group), group=group)
+
     def delete_records(self, topic: Any, before: Mapping[int, int]) -> None:
         more = {"before": plain(before)}
         self._doing("delete_records", lambda: self._admin.delete_records(topic, before), dest=str(topic), more=more)

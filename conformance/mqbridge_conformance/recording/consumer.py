@@ -47,7 +47,7 @@ class _Recorded:
         self._recorder.write("ok", "poll", op=op, **self._who, more={"count": len(got)})
         return shown
 
-    def _deliver(self, delivery: Any, op: int | None = None) -> Any:
+    def _deliver(self, delivery: Any, op: int | None = None, *, handler: bool = False) -> Any:
         facts = {
             **self._who,
             **place_of(delivery),
@@ -56,7 +56,9 @@ class _Recorded:
             "redelivered": delivery.redelivered,
         }
         death = delivery.death
-        more = {} if death is None else {"death": death.reason, "origin": death.origin}
+        more: dict[str, Any] = {} if death is None else {"death": death.reason, "origin": death.origin}
+        if handler:
+            more["handler"] = True
         self._recorder.write("ok", "deliver", op=op, **facts, more=more)
         return RecordedDelivery(delivery, self._recorder, self._who)
 
@@ -126,7 +128,7 @@ class RecordedConsumer(_Recorded):
 
     def run(self, handler: Callable[[Any], Any], **options: Any) -> Any:
         def recorded(delivery: mq.Delivery[Any]) -> Any:
-            shown = self._deliver(delivery)
+            shown = self._deliver(delivery, handler=True)
             given = handler(shown)
             if not delivery.settled:
                 # run() acks it next, and does not say whether that came in time: an operation without an end.

@@ -1,0 +1,245 @@
+"""Places of groups: lost, regressed, hurried and skipping ones are found, moves and careful bounds are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mqbridge_conformance.checkers.log_commits import log_commits
+from tests.conformance.checkers.stories import TOPIC, Story, anomalies, findings
+
+CHECKS = (log_commits,)
+
+
+def found(story: Story) -> set[str]:
+    return anomalies(story.history(), CHECKS)
+
+
+def half(**options: Any) -> Story:
+    """A member has settled and committed offsets 0 to 2 of 8."""
+    story = Story().filled(8)
+    story.consumer("a/c", **options)
+    story.poll("a/c", 0, 1, 2, 3)
+    story.settle("a/c", 0, 1, 2)
+    story.commit("a/c")
+    return story
+
+
+def test_the_next_owner_begins_at_what_was_committed() -> None:
+    """Neither commit-lost nor handover-gap."""
+    story = half()
+    story.committed(3)
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 3, 4)
+    assert found(story) == set()
+
+
+def test_a_commit_that_counted_is_not_lost() -> None:
+    """commit-lost: the next owner begins below it, or an observer sees less."""
+    story = half()
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 2, 3)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "commit-lost"
+    assert [event.f for event in finding.witness] == ["ack", "commit", "deliver"]
+    story = half()
+    story.committed(2)
+    assert found(story) == {"commit-lost"}
+
+
+def test_an_owner_that_got_it_before_the_commit_may_begin_below() -> None:
+    """No commit-lost for a lease that may have begun, or a look that began, before the commit was answered."""
+    story = Story().filled(8)
+    story.consumer("a/c")
+    story.consumer("b/c")
+    story.poll("a/c", 0, 1, 2)
+    story.settle("a/c", 0, 1, 2)
+    story.poll("b/c")
+    look = story.say("invoke", "committed", group="g")
+    story.commit("a/c")
+    story.say("ok", "committed", op=look, group="g", dest=TOPIC, part=0, off=0)
+    story.poll("b/c", 0)
+    assert found(story) == set()
+
+
+@pytest.mark.parametrize("outcome", ["fail", "info"])
+def test_a_commit_that_did_not_succeed_promises_nothing(outcome: str) -> None:
+    """No commit-lost."""
+    story = Story().filled(8)
+    story.consumer("a/c")
+    story.poll("a/c", 0, 1)
+    story.settle("a/c", 0, 1)
+    story.commit("a/c", outcome=outcome)  # type: ignore[arg-type]
+    story.commit("a/c")
+    story.committed(0)
+    assert found(story) == set()
+
+
+def test_only_the_settled_prefix_is_promised() -> None:
+    """No commit-lost below a delivery that was not settled, given back, or settled after the commit was asked for."""
+    for verb in (None, "release", "retry", "reject"):
+        story = Story().filled(8)
+        story.consumer("a/c")
+        story.poll("a/c", 0, 1, 2)
+        story.settle("a/c", 0, 2)
+        if verb is not None:
+            story.settle("a/c", 1, verb=verb)
+        op = story.say("invoke", "commit", "a", client="c", group="g")
+        story.settle("a/c", 1)
+        story.say("ok", "commit", "a", op=op, client="c", group="g")
+        story.committed(1)
+        assert found(story) == set()
+        story.committed(0)
+        assert found(story) == {"commit-lost", "commit-regression"}
+
+
+@pytest.mark.parametrize("f", ["seek", "reset", "delete"])
+def test_a_place_that_was_moved_is_not_lost(f: str) -> None:
+    """Neither commit-lost nor commit-regression after a seek, a reset, or the group's deletion."""
+    story = half()
+    story.committed(3)
+    if f == "seek":
+        story.did("seek", "a/c", dest=TOPIC, part=0, off=0)
+    elif f == "reset":
+        story.did("reset", group="g", dest=TOPIC, more={"to": {"name": "EARLIEST"}})
+    else:
+        story.did("delete", group="g")
+    story.committed(0)
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 0)
+    assert found(story) == set()
+
+
+def test_a_place_does_not_go_back() -> None:
+    """commit-regression, seen from outside."""
+    story = Story().filled(8)
+    story.consumer()
+    story.poll("c", 0, 1, 2)
+    story.settle("c", 0, 1, 2)
+    story.committed(2)
+    story.committed(3)
+    assert found(story) == set()
+    story.committed(1)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "commit-regression"
+    assert [event.off for event in finding.witness] == [3, 1]
+
+
+def test_two_looks_at_the_same_time_have_no_order() -> None:
+    """No commit-regression where the lower one may have been the first."""
+    story = Story().filled(8)
+    story.consumer()
+    story.poll("c", 0, 1, 2)
+    story.settle("c", 0, 1, 2)
+    slow = story.say("invoke", "committed", "other", group="g")
+    story.committed(3)
+    story.say("ok", "committed", "other", op=slow, group="g", dest=TOPIC, part=0, off=1)
+    assert found(story) == set()
+
+
+def test_the_next_owner_skips_nothing_unsettled() -> None:
+    """handover-gap: given to one, settled by nobody, and passed over by the next; or given to nobody at all."""
+    for begins, wanted in ((3, set()), (4, {"handover-gap"}), (5, {"handover-gap"})):
+        story = half()
+        story.consumer("b/c")
+        story.poll("b/c")
+        story.poll("b/c", begins)
+        assert found(story) == wanted, begins
+
+
+@pytest.mark.parametrize("verb", ["ack", "retry", "reject"])
+def test_what_somebody_began_to_settle_may_be_settled(verb: str) -> None:
+    """No handover-gap, and none committed too far: the verb was begun, and its process died in it."""
+    story = half()
+    story.say("invoke", verb, "a", client="c", group="g", dest=TOPIC, part=0, off=3, lease=1)
+    story.committed(4)
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 4)
+    assert found(story) == set()
+
+
+def test_a_release_settles_nothing() -> None:
+    """handover-gap: it was given back, not settled."""
+    story = half()
+    story.settle("a/c", 3, verb="release")
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 4)
+    assert found(story) == {"handover-gap"}
+
+
+def test_a_place_is_not_above_what_is_unsettled() -> None:
+    """committed-too-far: while it is being handled, and before it was given to anybody."""
+    story = half()
+    story.committed(3)
+    assert found(story) == set()
+    story.committed(4)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "committed-too-far"
+    assert finding.text == "offset 4 is committed, and 3 is not settled"
+
+
+@pytest.mark.parametrize("mode", ["before", "auto"])
+def test_who_asked_for_less_is_counted(mode: str) -> None:
+    """At most once may skip and hurry, which is counted; what it was shown is settled."""
+    story = Story().filled(8)
+    story.consumer("a/c", ack=mode)
+    story.poll("a/c", 0, 1)
+    story.committed(2)
+    assert not findings(story.history(), CHECKS)
+    story.committed(4)
+    story.consumer("b/c", ack=mode)
+    story.poll("b/c")
+    story.poll("b/c", 4)
+    assert found(story) == set()
+    assert {finding.anomaly for finding in findings(story.history(), CHECKS)} == {"committed-too-far", "handover-gap"}
+
+
+def test_workers_settle_by_themselves() -> None:
+    """No handover-gap over what a handler of run() was given."""
+    story = Story().filled(8)
+    story.consumer("a/c")
+    story.poll("a/c", 0, 1, 2, more={"handler": True})
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 3)
+    assert found(story) == set()
+
+
+def test_the_first_owner_begins_at_the_start() -> None:
+    """poll-skip: asked to begin at the earliest record, it was not given it; with another start it is none."""
+    for start, wanted in (({"name": "EARLIEST"}, {"poll-skip"}), ({"name": "LATEST"}, set())):
+        story = Story().filled(8)
+        story.consumer(start=start)
+        story.poll("c", 2, 3)
+        assert found(story) == wanted
+
+
+def test_records_that_may_be_gone_are_no_gap() -> None:
+    """No handover-gap over deleted records, nor in topics that shrink."""
+    story = half()
+    story.did("delete_records", dest=TOPIC, more={"before": {"0": 5}})
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 5)
+    assert found(story) == set()
+    story = Story(cleanup="compact").filled(8)
+    story.consumer()
+    story.poll("c", 2)
+    assert found(story) == set()
+
+
+def test_a_group_that_was_told_to_jump_may_jump() -> None:
+    """No handover-gap where its place was removed and it goes on at the end; without the option it is one."""
+    for on_gap, wanted in (("latest", set()), ("earliest", {"handover-gap"})):
+        story = half(on_gap=on_gap)
+        story.did("delete_records", dest=TOPIC, more={"before": {"0": 5}})
+        story.consumer("b/c", on_gap=on_gap)
+        story.poll("b/c")
+        story.poll("b/c", 7)
+        assert found(story) == wanted

@@ -1,0 +1,159 @@
+"""Ownership: two owners at once and a commit of a stale one are found, late news and excused zombies are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mqbridge_conformance.checkers.log_owners import log_owners
+from tests.conformance.checkers.stories import Story, anomalies, findings
+
+CHECKS = (log_owners,)
+
+
+def found(story: Story) -> set[str]:
+    return anomalies(story.history(), CHECKS)
+
+
+def members(**options: Any) -> Story:
+    story = Story().filled(8)
+    story.consumer("a/c", **options)
+    story.consumer("b/c", **options)
+    return story
+
+
+def test_one_then_the_other_is_a_handover() -> None:
+    """No double-ownership, even if each has had it twice, with leases of their own."""
+    story = members()
+    story.poll("a/c", 0, 1, lease=1)
+    story.poll("b/c", 0, 1, lease=1)
+    story.poll("a/c", 2, lease=2)
+    story.poll("b/c", 3, lease=2)
+    assert found(story) == set()
+
+
+def test_one_then_the_other_then_the_one_again_under_its_lease() -> None:
+    """double-ownership: the three deliveries are the witness; in other groups it is none."""
+    story = members()
+    story.poll("a/c", 0, 1, lease=1)
+    story.poll("b/c", 0, 1, lease=1)
+    story.poll("a/c", 2, lease=1)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "double-ownership"
+    assert [event.proc for event in finding.witness] == ["a", "b", "a"]
+    story = Story().filled(8)
+    story.consumer("a/c", group="g")
+    story.consumer("b/c", group="h")
+    for who, off in (("a/c", 0), ("b/c", 0), ("a/c", 1)):
+        story.poll(who, off)
+    assert found(story) == set()
+
+
+def test_what_is_told_late_is_no_overlap() -> None:
+    """A poll that began before the other's delivery may have been answered before it."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    poll = story.say("invoke", "poll", "a", client="c", group="g")
+    story.poll("b/c", 0, lease=1)
+    story.say("ok", "deliver", "a", op=poll, client="c", group="g", dest="topic:t", part=0, off=1, lease=1)
+    story.say("ok", "poll", "a", op=poll, client="c", group="g", more={"count": 1})
+    assert found(story) == set()
+
+
+@pytest.mark.parametrize("at", ["a", "b", "broker", "link"])
+def test_a_fault_excuses_it(at: str) -> None:
+    """A fault on one of the two, or on what all share, may have made the one believe that it owns it still."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    story.fault(at)
+    story.poll("b/c", 0, lease=1)
+    story.heal(at)
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == set()
+
+
+def test_a_fault_elsewhere_or_long_ago_does_not() -> None:
+    """double-ownership in spite of a fault on a third process, or of one whose consequences are over."""
+    story = members()
+    story.consumer("z/c", group="other")
+    story.fault("z")
+    story.fault("a")
+    story.heal("a")
+    for _ in range(20):
+        story.wait(1000)
+        story.poll("a/c")
+        story.poll("b/c")
+    story.poll("a/c", 0, lease=1)
+    story.poll("b/c", 0, lease=1)
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == {"double-ownership"}
+
+
+@pytest.mark.parametrize("silent", ["a", "b"])
+def test_silence_excuses_it(silent: str) -> None:
+    """A member that did not poll for a session is taken for dead, and may be given a rest afterwards."""
+    story = members(session_timeout_s=6.0)
+    story.poll("b/c")
+    if silent == "a":
+        story.poll("a/c", 0, lease=1)
+        story.wait(8000)
+        story.poll("b/c", 0, lease=1)
+    else:
+        story.wait(8000)
+        story.poll("a/c")
+        story.poll("a/c", 0, lease=1)
+        story.poll("b/c", 0, lease=1)
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == set()
+
+
+def zombie(*, late: bool = False, newer: bool = True) -> Story:
+    """A settles and commits under its lease; before, if `late`, B was given the partition."""
+    story = members()
+    if not newer:
+        story.poll("b/c", lease=1)
+        poll = story.say("invoke", "poll", "b", client="c", group="g")
+    story.poll("a/c", 0, lease=1)
+    if not newer:
+        facts = {"client": "c", "group": "g", "dest": "topic:t", "part": 0}
+        story.say("ok", "assigned", "b", **facts, lease=1)
+        story.say("ok", "deliver", "b", op=poll, **facts, off=0, lease=1)
+        story.say("ok", "poll", "b", op=poll, client="c", group="g", more={"count": 1})
+    elif late:
+        story.poll("b/c")
+        story.poll("b/c", 0, lease=1)
+    story.settle("a/c", 0)
+    return story
+
+
+def test_a_stale_commit_is_refused() -> None:
+    """zombie-commit: it counts, although another had got the partition before it was settled, fault or no fault."""
+    story = zombie(late=True)
+    story.fault("a")
+    story.commit("a/c")
+    assert found(story) == {"zombie-commit"}
+    story = zombie(late=True)
+    story.commit("a/c", outcome="fail")
+    assert found(story) == set()
+    story = zombie()
+    story.commit("a/c")
+    assert found(story) == set()
+
+
+def test_an_owner_is_no_zombie_because_an_older_one_was_slow_to_tell() -> None:
+    """No zombie-commit where the other's lease may be the older one."""
+    story = zombie(newer=False)
+    story.commit("a/c")
+    assert found(story) == set()
+
+
+def test_what_was_settled_before_the_handover_may_be_committed_after_it() -> None:
+    """No zombie-commit for a verb that came in time: it may have been committed in the background."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    story.settle("a/c", 0)
+    story.poll("b/c")
+    story.poll("b/c", 1, lease=1)
+    story.commit("a/c")
+    assert found(story) == set()
