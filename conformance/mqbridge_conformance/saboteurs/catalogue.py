@@ -1,63 +1,152 @@
 """All saboteurs, by their codes.
 
-The rule: a code means the same for ever. M01 to M40 are those of the literature on testing brokers by mutation; codes
-that are missing among them belong to what the library does not have yet (transactions, outbox).
+The rule: a code means the same for ever. M01 to M40 are the classic ones, of which those that are missing belong to
+what the library does not have yet (transactions, outbox); S01 and on are for promises that those leave alone.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, TypeAlias
 
-from mqbridge_conformance.saboteurs import groups, queues, sending
+from mqbridge_conformance.saboteurs import (
+    administering,
+    consumers,
+    contents,
+    groups,
+    queues,
+    reading,
+    sending,
+)
 from mqbridge_conformance.saboteurs.saboteur import Pieces, Saboteur
 
 __all__ = ["SABOTEURS"]
 
-LOST: Final = ("lost-write", "unseen", "lost")
-DAMAGED: Final = ("payload-corruption",)
+LOST: Final = "lost-write unseen lost"
+
+Row: TypeAlias = tuple[str, str, str, Pieces]
+"""Code, name, anomalies with blanks between them, what it puts in the place of what."""
+
+
+def _of(area: str, *rows: Row) -> Iterator[Saboteur]:
+    return (Saboteur(code, name, area, tuple(anomalies.split()), pieces) for code, name, anomalies, pieces in rows)
+
 
 _ALL: Final = (
-    Saboteur("M01", "swap-records", "sending", ("nonmonotonic-send",), Pieces(channel=sending.SwapsRecords)),
-    Saboteur("M02", "drop-after-ack", "sending", LOST, Pieces(channel=sending.DropsAfterAck)),
-    Saboteur("M03", "ack-before-append", "sending", LOST, Pieces(channel=sending.AcksBeforeAppend)),
-    Saboteur("M05", "append-twice", "sending", ("duplicate",), Pieces(channel=sending.AppendsTwice)),
-    Saboteur("M06", "drop-on-roll", "sending", LOST, Pieces(channel=sending.DropsOnRoll)),
-    Saboteur("M07", "reuse-offsets", "sending", ("inconsistent-offsets",), Pieces(channel=sending.ReusesOffsets)),
-    Saboteur("M15", "lose-commits", "groups", ("commit-lost",), Pieces(topic=groups.LosesCommits)),
-    Saboteur("M16", "commit-one-more", "groups", ("committed-too-far",), Pieces(topic=groups.CommitsOneMore)),
-    Saboteur("M17", "commit-stale", "groups", ("commit-regression",), Pieces(topic=groups.CommitsStale)),
-    Saboteur("M18", "take-stale-commits", "groups", ("zombie-commit",), Pieces(topic=groups.TakesStaleCommits)),
-    Saboteur("M19", "two-owners", "groups", ("double-ownership",), Pieces(topic=groups.KeepsWhatIsRevoked)),
-    Saboteur("M20", "leave-unowned", "groups", ("starvation",), Pieces(topic=groups.LeavesUnowned)),
-    Saboteur("M21", "skip-at-rebalance", "groups", ("handover-gap",), Pieces(topic=groups.SkipsAtRebalance)),
-    Saboteur("M22", "rewind-too-far", "groups", ("commit-lost",), Pieces(topic=groups.RewindsTooFar)),
-    Saboteur(
-        "M23",
-        "seek-off-by-one",
-        "reading",
-        ("replay-mismatch", "poll-skip"),
-        Pieces(topic=groups.SeeksBesides, replay=groups.ReplaysOneLate),
+    *_of(
+        "sending",
+        ("M01", "swap-records", "nonmonotonic-send", Pieces(channel=sending.SwapsRecords)),
+        ("M02", "drop-after-ack", LOST, Pieces(channel=sending.DropsAfterAck)),
+        ("M03", "ack-before-append", LOST, Pieces(channel=sending.AcksBeforeAppend)),
+        ("M05", "append-twice", "duplicate", Pieces(channel=sending.AppendsTwice)),
+        ("M06", "drop-on-roll", LOST, Pieces(channel=sending.DropsOnRoll)),
+        ("M07", "reuse-offsets", "inconsistent-offsets", Pieces(channel=sending.ReusesOffsets)),
+        ("M25", "move-keys", "key-moved", Pieces(channel=sending.MovesKeys)),
+        ("M40", "report-failure", "G1a phantom", Pieces(channel=sending.ReportsFailure)),
+        ("S04", "confirm-unroutable", "unroutable-confirmed", Pieces(channel=sending.ConfirmsUnroutable)),
+        ("S05", "never-confirm", "confirm-never", Pieces(channel=sending.NeverConfirms)),
+        ("S09", "take-without-end", "unbounded", Pieces(sender=sending.takes_without_end)),
     ),
-    Saboteur(
-        "M24",
-        "swap-earliest-and-latest",
-        "reading",
-        ("poll-skip",),
-        Pieces(topic=groups.BeginsAtTheOtherEnd, replay=groups.ReplaysFromTheOtherEnd),
+    *_of(
+        "contents",
+        ("M26", "lose-headers", "payload-corruption", Pieces(channel=contents.LosesHeaders)),
+        ("M26b", "forget-timestamps", "payload-corruption", Pieces(channel=contents.ForgetsTimestamps)),
+        ("M26c", "empty-null", "payload-corruption", Pieces(channel=contents.EmptiesNull)),
+        ("M33", "expire-early", "ttl-early", Pieces(channel=contents.ExpiresEarly)),
+        ("S01", "damage-payloads", "payload-corruption", Pieces(channel=contents.DamagesPayloads)),
+        ("S02", "misplace", "wrong-destination", Pieces(channel=contents.Misplaces)),
+        ("S03", "lose-keys", "payload-corruption", Pieces(channel=contents.LosesKeys)),
+        ("S06", "ignore-delay", "delay-early", Pieces(channel=contents.IgnoresDelay)),
+        ("S07", "ignore-priority", "priority-inversion", Pieces(channel=contents.IgnoresPriority)),
+        ("S08", "ignore-expiry", "ttl-late", Pieces(channel=contents.IgnoresExpiry)),
     ),
-    Saboteur("M25", "move-keys", "sending", ("wrong-destination",), Pieces(channel=sending.MovesKeys)),
-    Saboteur("M26", "lose-headers", "sending", DAMAGED, Pieces(channel=sending.LosesHeaders)),
-    Saboteur("M26b", "forget-timestamps", "sending", DAMAGED, Pieces(channel=sending.ForgetsTimestamps)),
-    Saboteur("M26c", "empty-null", "sending", DAMAGED, Pieces(channel=sending.EmptiesNull)),
-    Saboteur("M27", "redeliver", "queues", ("redelivery-after-settle",), Pieces(queue=queues.AcksAreReleases)),
-    Saboteur("M28", "drop-returned", "queues", ("missing-redelivery",), Pieces(queue=queues.DropsReturned)),
-    Saboteur("M29", "prefetch-plus-one", "queues", ("prefetch-bound",), Pieces(queue=queues.HandsOutOneMore)),
-    Saboteur("M30", "hide-redelivery", "queues", ("dup-unflagged",), Pieces(queue=queues.HidesRedelivery)),
-    Saboteur("M31", "drop-dead-letters", "queues", ("dlq-lost",), Pieces(queue=queues.DropsDeadLetters)),
-    Saboteur("M32", "double-dead-letters", "queues", ("dlq-dup",), Pieces(queue=queues.WritesDeadLettersTwice)),
-    Saboteur("M33", "expire-early", "queues", ("ttl-early",), Pieces(channel=sending.ExpiresEarly)),
-    Saboteur("M34", "one-attempt-more", "queues", ("delivery-limit",), Pieces(queue=queues.AllowsOneAttemptMore)),
-    Saboteur("M40", "report-failure", "sending", ("G1a", "phantom"), Pieces(channel=sending.ReportsFailure)),
+    *_of(
+        "groups",
+        ("M15", "lose-commits", "commit-lost", Pieces(topic=groups.LosesCommits)),
+        ("M16", "commit-one-more", "committed-too-far", Pieces(topic=groups.CommitsOneMore)),
+        ("M17", "commit-stale", "commit-regression commit-lost", Pieces(topic=groups.CommitsStale)),
+        ("M18", "take-stale-commits", "zombie-commit", Pieces(topic=groups.TakesStaleCommits)),
+        ("M19", "two-owners", "double-ownership", Pieces(topic=groups.KeepsWhatIsRevoked)),
+        ("M20", "leave-unowned", "unseen", Pieces(topic=groups.LeavesUnowned)),
+        ("M21", "skip-at-rebalance", "handover-gap poll-skip", Pieces(topic=groups.SkipsAtRebalance)),
+        ("M22", "rewind-too-far", "commit-lost", Pieces(topic=groups.RewindsTooFar)),
+        ("S10", "ignore-pause", "paused-delivery", Pieces(topic=groups.IgnoresPause)),
+        ("S13", "forget-instances", "static-moved", Pieces(topic=groups.ForgetsInstances)),
+        ("S14", "stop-the-world", "eager-rebalance", Pieces(topic=groups.StopsTheWorld)),
+        (
+            "S15",
+            "stay-after-close",
+            "starvation missing-redelivery",
+            Pieces(topic=groups.StaysInTheGroup, queue=consumers.StaysAtTheQueue),
+        ),
+    ),
+    *_of(
+        "reading",
+        (
+            "M23",
+            "seek-off-by-one",
+            "replay-mismatch poll-skip nonmonotonic-poll",
+            Pieces(topic=reading.SeeksBesides, replay=reading.ReplaysOneLate),
+        ),
+        (
+            "M24",
+            "swap-earliest-and-latest",
+            "poll-skip nonmonotonic-poll unseen",
+            Pieces(topic=reading.BeginsAtTheOtherEnd, replay=reading.ReplaysFromTheOtherEnd),
+        ),
+        ("S12", "hide-gaps", "gap-hidden", Pieces(topic=reading.HidesGaps)),
+        ("S17", "repeat-blocks", "nonmonotonic-poll int-nonmonotonic-poll", Pieces(topic=reading.RepeatsBlocks)),
+        ("S18", "replay-backwards", "int-nonmonotonic-poll", Pieces(replay=reading.ReplaysBackwards)),
+        ("S19", "begin-late", "replay-mismatch", Pieces(topic=reading.BeginsLate, replay=reading.ReplaysLate)),
+        ("S20", "replay-one-less", "replay-mismatch", Pieces(replay=reading.ReplaysOneLess)),
+    ),
+    *_of(
+        "queues",
+        ("M27", "redeliver", "redelivery-after-settle", Pieces(queue=queues.AcksAreReleases)),
+        ("M28", "drop-returned", "missing-redelivery", Pieces(queue=queues.DropsReturned)),
+        ("M29", "prefetch-plus-one", "prefetch-bound", Pieces(queue=queues.HandsOutOneMore)),
+        ("M30", "hide-redelivery", "dup-unflagged", Pieces(queue=queues.HidesRedelivery)),
+        ("M31", "drop-dead-letters", "dlq-lost", Pieces(queue=queues.DropsDeadLetters)),
+        ("M32", "double-dead-letters", "dlq-dup", Pieces(queue=queues.WritesDeadLettersTwice)),
+        ("M34", "one-attempt-more", "delivery-limit", Pieces(queue=queues.AllowsOneAttemptMore)),
+        ("S22", "share-leases", "concurrent-lease", Pieces(queue=consumers.SharesLeases)),
+        ("S23", "hand-out-twice", "concurrent-lease", Pieces(queue=consumers.HandsOutTwice)),
+        ("S24", "count-releases", "release-counted", Pieces(queue=consumers.CountsReleases)),
+        ("S25", "forget-retries", "attempt-wrong", Pieces(queue=consumers.ForgetsRetries)),
+        ("S26", "forget-attempts", "attempt-wrong", Pieces(queue=consumers.ForgetsAttempts)),
+        ("S27", "return-rejected", "redelivery-after-settle", Pieces(queue=consumers.ReturnsRejected)),
+        ("S28", "drop-what-it-holds", "missing-redelivery", Pieces(queue=consumers.DropsWhatItHolds)),
+        ("S29", "accept-late-verbs", "lease-kept", Pieces(queue=consumers.AcceptsLateVerbs)),
+        (
+            "S30",
+            "never-resume",
+            "starvation",
+            Pieces(topic=consumers.NeverResumesReading, queue=consumers.NeverResumes),
+        ),
+        ("S31", "ignore-retry-delay", "delay-early", Pieces(queue=consumers.IgnoresRetryDelay)),
+        ("S32", "lose-reasons", "death-untold", Pieces(queue=consumers.LosesReasons)),
+        ("S33", "settle-after", "duplicate", Pieces(queue=consumers.SettlesAfter)),
+    ),
+    *_of(
+        "administering",
+        ("S35", "create-by-looking", "phantom-topic", Pieces(admin=administering.CreatesByLooking)),
+        ("S36", "create-by-sending", "phantom-topic", Pieces(channel=administering.CreatesBySending)),
+        ("S37", "hide-mismatches", "mismatch-hidden", Pieces(admin=administering.HidesMismatches)),
+        ("S38", "refuse-nothing", "not-refused", Pieces(capabilities=administering.refuses_nothing)),
+        ("S39", "purge-nothing", "untrue-answer", Pieces(admin=administering.PurgesNothing)),
+        ("S40", "count-one-more", "untrue-answer", Pieces(admin=administering.CountsOneMore)),
+        ("S41", "redrive-nothing", "untrue-answer", Pieces(admin=administering.RedrivesNothing)),
+        ("S42", "reject-the-missing", "wrong-error", Pieces(admin=administering.RejectsWhatIsMissing)),
+        ("S43", "delete-nothing", "untrue-answer", Pieces(admin=administering.DeletesNothing)),
+        ("S44", "add-no-partitions", "untrue-answer", Pieces(admin=administering.AddsNoPartitions)),
+        ("S45", "lag-less", "untrue-answer", Pieces(admin=administering.LagsLess)),
+        ("S46", "reset-nothing", "untrue-answer", Pieces(admin=administering.ResetsNothing)),
+        ("S47", "delete-no-records", "untrue-answer", Pieces(admin=administering.DeletesNoRecords)),
+        ("S48", "bind-wider", "wrong-destination", Pieces(admin=administering.BindsWider)),
+        ("S49", "bind-nothing", "lost", Pieces(admin=administering.BindsNothing)),
+        ("S50", "keep-bindings", "wrong-destination", Pieces(admin=administering.KeepsBindings)),
+        ("S51", "find-later", "untrue-answer", Pieces(admin=administering.FindsLater)),
+    ),
 )
 
-SABOTEURS: Final = {saboteur.code: saboteur for saboteur in _ALL}
+SABOTEURS: Final = {saboteur.code: saboteur for saboteur in sorted(_ALL, key=lambda saboteur: saboteur.code)}

@@ -1,30 +1,30 @@
-"""Saboteurs of groups and of reading: what is committed, who owns what, where reading goes on.
+"""Saboteurs of groups: what is committed, who owns what, where a member goes on.
 
-The rule: each is a member, or a replay, that does one thing wrong and tells its program that all is well.
+The rule: each is a member that does one thing wrong and tells its program that all is well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_conformance.saboteurs.passing import BlockView, PassingReplay, PassingTopicSubscription
+from mqbridge_conformance.saboteurs.passing import BlockView, PassingTopicSubscription
 
 __all__ = [
-    "BeginsAtTheOtherEnd",
     "CommitsOneMore",
     "CommitsStale",
+    "ForgetsInstances",
+    "IgnoresPause",
     "KeepsWhatIsRevoked",
     "LeavesUnowned",
     "LosesCommits",
-    "ReplaysFromTheOtherEnd",
-    "ReplaysOneLate",
     "RewindsTooFar",
-    "SeeksBesides",
     "SkipsAtRebalance",
+    "StaysInTheGroup",
+    "StopsTheWorld",
     "TakesStaleCommits",
 ]
 
@@ -192,50 +192,40 @@ class RewindsTooFar(PassingTopicSubscription):
         return (event,)
 
 
-class SeeksBesides(PassingTopicSubscription):
-    """M23: a seek goes to the record before, or from the first one to the second."""
+class IgnoresPause(PassingTopicSubscription):
+    """S10: a partition that is paused is read on."""
 
-    def seek(self, partition: spi.TopicPartition, offset: int) -> None:
-        if self.strikes.here(_said(partition), sought=offset):
-            offset = offset - 1 if offset else 1
-        self.inner.seek(partition, offset)
-
-
-class ReplaysOneLate(PassingReplay):
-    """M23: a replay begins one record late."""
-
-    def begin(self, ranges: Mapping[int, tuple[int, int]]) -> None:
-        self.inner.begin(
-            {
-                partition: (
-                    first + int(end - first > 1 and self.strikes.here(f"{self.topic}/{partition}", begun=first)),
-                    end,
-                )
-                for partition, (first, end) in ranges.items()
-            }
-        )
+    def pause(self, partitions: Sequence[spi.TopicPartition]) -> None:
+        left = [place for place in partitions if not self.strikes.here(_said(place))]
+        self.inner.pause(left)
 
 
-class BeginsAtTheOtherEnd(PassingTopicSubscription):
-    """M24: a group that asks for the earliest record begins at the latest, and the other way round."""
+class ForgetsInstances(PassingTopicSubscription):
+    """S13: a static member joins as any other."""
 
     def specified(self, spec: spi.TopicSubscriptionSpec) -> spi.TopicSubscriptionSpec:
-        return replace(spec, start=_other_end(spec.start, self.strikes.here, f"group {spec.group}"))
+        if spec.instance_id is not None and self.strikes.here(f"group {spec.group}", instance=spec.instance_id):
+            return replace(spec, instance_id=None)
+        return spec
 
 
-class ReplaysFromTheOtherEnd(PassingReplay):
-    """M24: a replay from the earliest record begins at the latest, and the other way round."""
+class StopsTheWorld(PassingTopicSubscription):
+    """S14: in a cooperative rebalance every partition is given up."""
 
-    def bounds(self, start: spi.Start, end: spi.Start, done: spi.Completion[Mapping[int, tuple[int, int]]]) -> None:
-        self.inner.bounds(_other_end(start, self.strikes.here, str(self.topic)), end, done)
+    def specified(self, spec: spi.TopicSubscriptionSpec) -> spi.TopicSubscriptionSpec:
+        if spec.rebalance == "cooperative" and self.strikes.here(f"group {spec.group}"):
+            return replace(spec, rebalance="eager")
+        return spec
 
 
-def _other_end(start: spi.Start, here: Callable[[str], bool], where: str) -> spi.Start:
-    if start.kind == "earliest":
-        return replace(start, kind="latest") if here(where) else start
-    if start.kind == "latest":
-        return replace(start, kind="earliest") if here(where) else start
-    return start
+class StaysInTheGroup(PassingTopicSubscription):
+    """S15: a member that is closed keeps its partitions as long as its connection is open."""
+
+    def close(self, done: spi.Completion[None]) -> None:
+        if self.strikes.here(f"group {self.spec.group}"):
+            done(None, None)
+        else:
+            self.inner.close(done)
 
 
 def _place(block: spi.Block) -> spi.TopicPartition:

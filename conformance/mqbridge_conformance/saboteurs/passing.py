@@ -51,6 +51,8 @@ class PassingChannel:
     """
 
     inner: spi.Channel
+    siblings: Sequence[PassingChannel] = ()
+    """All channels of its sender."""
 
     def __init__(self, destination: Any, outer: spi.Reports, strikes: Strikes, connection: spi.Connection) -> None:
         self.destination = destination
@@ -65,6 +67,10 @@ class PassingChannel:
 
     def prepare(self) -> None:
         """What a subclass has beside."""
+
+    def opening(self, then: Callable[[], None]) -> None:
+        """Before it is opened at the engine, which `then` does."""
+        then()
 
     def partitioner(self, given: spi.Partitioner | None) -> spi.Partitioner | None:
         """What the engine is given in the place of the partitioner."""
@@ -327,6 +333,10 @@ class PassingReplay:
         self.inner = inner
         self.topic = topic
         self.strikes = strikes
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What a subclass has beside."""
 
     def bounds(self, start: spi.Start, end: spi.Start, done: spi.Completion[Mapping[int, tuple[int, int]]]) -> None:
         self.inner.bounds(start, end, done)

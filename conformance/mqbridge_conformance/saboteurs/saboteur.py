@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import (
     PassingAdmin,
@@ -30,7 +31,7 @@ Patch: TypeAlias = Callable[[Strikes], AbstractContextManager[None]]
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What stands in the place of what; the engine's own where it is None. `sender` changes what a sender is asked to
-    be. `patch` is in force as long as a connection is open."""
+    be, `capabilities` what is claimed. `patch` is in force as long as a connection is open."""
 
     sender: Callable[[spi.SenderSpec, Strikes], spi.SenderSpec] | None = None
     channel: type[PassingChannel] | None = None
@@ -38,6 +39,7 @@ class Pieces:
     queue: type[PassingQueueSubscription] | None = None
     replay: type[PassingReplay] | None = None
     admin: type[PassingAdmin] | None = None
+    capabilities: Callable[[mq.Capabilities, Strikes], mq.Capabilities] | None = None
     patch: Patch | None = None
 
 

@@ -9,33 +9,34 @@ import itertools
 import os
 import threading
 from collections import deque
-from typing import Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import Message, PassingChannel
 
+if TYPE_CHECKING:
+    from mqbridge_conformance.saboteurs.strikes import Strikes
+
 __all__ = [
     "AcksBeforeAppend",
     "AppendsTwice",
+    "ConfirmsUnroutable",
     "DropsAfterAck",
     "DropsOnRoll",
-    "EmptiesNull",
-    "ExpiresEarly",
-    "ForgetsTimestamps",
-    "LosesHeaders",
     "MovesKeys",
+    "NeverConfirms",
     "ReportsFailure",
     "ReusesOffsets",
     "SwapsRecords",
+    "takes_without_end",
 ]
 
 LATE_S: Final = 0.2
 """What is held back is appended after this time, if nothing else lets it go before."""
 SEGMENT_RECORDS: Final = 8
 """So many records of a channel count as a segment, since an engine does not show its own."""
-LIBRARY: Final = "mqbridge-"
-"""How the names of the library's own headers begin."""
 
 _channels = itertools.count()
 
@@ -210,39 +211,26 @@ class MovesKeys(PassingChannel):
         return None if given is None else moved
 
 
-class LosesHeaders(PassingChannel):
-    """M26: the sender's headers are lost."""
+class ConfirmsUnroutable(PassingChannel):
+    """S04: a message that no queue gets is confirmed."""
 
-    def take(self, message: Message) -> int:
-        kept = tuple(pair for pair in message.headers or () if pair[0].startswith(LIBRARY))
-        if len(kept) != len(message.headers or ()) and self.strikes.here(self.destination, value=message.value):
-            message = message._replace(headers=kept or None)
-        return self.put(message)
-
-
-class ForgetsTimestamps(PassingChannel):
-    """M26b: the sender's timestamp is lost, and the time of arrival stands in its place."""
-
-    def take(self, message: Message) -> int:
-        if message.timestamp_ms is not None and self.strikes.here(self.destination, value=message.value):
-            message = message._replace(timestamp_ms=None)
-        return self.put(message)
+    def fail(self, number: int, error: mq.MqbridgeError) -> None:
+        if isinstance(error, mq.Unroutable) and self.strikes.here(self.destination):
+            self.confirm(number, None, None)
+        else:
+            super().fail(number, error)
 
 
-class EmptiesNull(PassingChannel):
-    """M26c: a null value becomes an empty one."""
+class NeverConfirms(PassingChannel):
+    """S05: a message is applied, and nothing is ever told of it."""
 
-    def take(self, message: Message) -> int:
-        if message.value is None and self.strikes.here(self.destination, key=message.key):
-            message = message._replace(value=b"")
-        return self.put(message)
+    def confirm(self, number: int, partition: int | None, offset: int | None) -> None:
+        if not self.strikes.here(self.destination, partition=partition, offset=offset):
+            super().confirm(number, partition, offset)
 
 
-class ExpiresEarly(PassingChannel):
-    """M33: a message that is to expire does so after a quarter of its time."""
-
-    def take(self, message: Message) -> int:
-        extras = message.extras
-        if extras is not None and extras.expires_in_ms and self.strikes.here(self.destination, value=message.value):
-            message = message._replace(extras=extras._replace(expires_in_ms=max(1, extras.expires_in_ms // 4)))
-        return self.put(message)
+def takes_without_end(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:
+    """S09: a sender takes a thousand times what it was told to take at most."""
+    if strikes.here("a producer", max_in_flight_bytes=spec.max_in_flight_bytes):
+        return replace(spec, max_in_flight_bytes=spec.max_in_flight_bytes * 1000)
+    return spec

@@ -109,7 +109,8 @@ class _Connection:
         self._pieces = saboteur.pieces
         self._strikes = strikes
         self._patched = patched
-        self.capabilities = inner.capabilities
+        claimed = self._pieces.capabilities
+        self.capabilities = inner.capabilities if claimed is None else claimed(inner.capabilities, strikes)
         self.limits = inner.limits
         self.clock = inner.clock
         admin = self._pieces.admin
@@ -176,10 +177,11 @@ class _Sender:
                 done(None, error)
                 return
             outer.inner = inner
+            outer.siblings = self._channels
             self._channels.append(outer)
             done(outer, None)
 
-        self._inner.channel(destination, outer.partitioner(partitioner), outer, opened)
+        outer.opening(lambda: self._inner.channel(destination, outer.partitioner(partitioner), outer, opened))
 
     def close(self, done: spi.Completion[None]) -> None:
         for channel in self._channels:

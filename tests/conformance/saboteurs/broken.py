@@ -66,3 +66,19 @@ def receive(consumer: Any, number: int) -> list[mq.Delivery[Any]]:
 def nothing_more(consumer: Any, for_s: float = 0.3) -> bool:
     """Does nothing come any more?"""
     return not consumer.poll(1, timeout=for_s)
+
+
+TOPIC = mq.Topic("t")
+
+
+def fill(bus: Pair, topic: mq.Topic[Any] = TOPIC, count: int = 6) -> None:
+    """So many records in each partition, written by the clean bus."""
+    bus.clean.admin.ensure(topic)
+    for partition in range(topic.partitions or 1):
+        with bus.clean.producer(partitioner=lambda *_, p=partition: p) as producer:
+            producer.send_many(topic, [b"%d" % n for n in range(count)])
+
+
+def member(bus: mq.Bus, topic: mq.Topic[Any] = TOPIC, **options: Any) -> mq.TopicConsumer[Any]:
+    """A member of the group g."""
+    return bus.consumer(topic, group="g", start=options.pop("start", mq.EARLIEST), **options)

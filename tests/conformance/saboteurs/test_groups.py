@@ -6,28 +6,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import mqbridge as mq
-from tests.conformance.saboteurs.broken import Pair, nothing_more, pair, receive
+from tests.conformance.saboteurs.broken import Pair, fill, member, nothing_more, pair, receive
 
 TOPIC = mq.Topic("t")
 WIDE = mq.Topic("wide", partitions=2)
 
 
-def fill(bus: Pair, topic: mq.Topic[Any] = TOPIC, count: int = 6) -> None:
-    bus.clean.admin.ensure(topic)
-    for partition in range(topic.partitions or 1):
-        with bus.clean.producer(partitioner=lambda *_, p=partition: p) as producer:
-            producer.send_many(topic, [b"%d" % n for n in range(count)])
-
-
 def committed(bus: Pair, group: str = "g") -> dict[tuple[str, int], int]:
     return dict(bus.clean.admin.describe_group(group).committed)
-
-
-def member(bus: mq.Bus, topic: mq.Topic[Any] = TOPIC, **options: Any) -> mq.TopicConsumer[Any]:
-    return bus.consumer(topic, group="g", start=options.pop("start", mq.EARLIEST), **options)
 
 
 def test_m15_answers_a_commit_and_makes_none(tmp_path: Path) -> None:
@@ -165,26 +152,45 @@ def test_m22_rewinds_past_what_is_committed(tmp_path: Path) -> None:
             assert not any(d.redelivered for d in got)
 
 
-def test_m23_misses_where_it_seeks_and_where_it_begins_to_replay(tmp_path: Path) -> None:
-    """A seek goes one before, a replay begins one late and still ends."""
-    with pair("M23", tmp_path) as bus:
-        fill(bus)
+def test_s10_reads_on_while_it_is_paused(tmp_path: Path) -> None:
+    """What is written after the pause comes all the same."""
+    with pair("S10", tmp_path) as bus:
+        bus.clean.admin.ensure(TOPIC)
         with member(bus.broken) as consumer:
-            receive(consumer, 6)
-            consumer.seek(TOPIC, 0, 3)
-            assert receive(consumer, 1)[0].offset == 2
-            consumer.seek(TOPIC, 0, 0)
-            assert receive(consumer, 1)[0].offset == 1
-        assert [d.offset for d in bus.broken.replay(TOPIC, mq.EARLIEST)] == [1, 2, 3, 4, 5]
-        assert [d.offset for d in bus.broken.replay(TOPIC, mq.At({0: 5}))] == [5]
-
-
-@pytest.mark.parametrize(("start", "offset"), [(mq.EARLIEST, 6), (mq.LATEST, 0), (mq.At({0: 3}), 3)])
-def test_m24_begins_at_the_other_end(start: Any, offset: int, tmp_path: Path) -> None:
-    """Earliest is latest and latest is earliest; what is told exactly is kept."""
-    with pair("M24", tmp_path) as bus:
-        fill(bus)
-        with member(bus.broken, start=start) as consumer:
             consumer.wait_assigned(10)
-            assert consumer.next_offsets() == {("t", 0): offset}
-        assert len(list(bus.broken.replay(TOPIC, start))) == 6 - offset
+            consumer.pause()
+            fill(bus)
+            assert len(receive(consumer, 6)) == 6
+
+
+def test_s13_joins_as_any_member(tmp_path: Path) -> None:
+    """The broker does not know its instance, so its place is free as soon as it leaves."""
+    with pair("S13", tmp_path) as bus:
+        bus.clean.admin.ensure(TOPIC)
+        with member(bus.broken, instance_id="one") as consumer:
+            consumer.wait_assigned(10)
+            (told,) = bus.clean.admin.describe_group("g").members
+            assert told.instance_id is None
+        assert bus.clean.admin.describe_group("g").members == ()
+
+
+def test_s14_gives_up_what_could_stay(tmp_path: Path) -> None:
+    """When a second member joins, the first one loses the partition that it keeps, too."""
+    with pair("S14", tmp_path) as bus:
+        fill(bus, WIDE)
+        with member(bus.broken, WIDE) as old:
+            old.wait_assigned(10)
+            revoked: list[Any] = []
+            old.on_revoked(revoked.extend)
+            with Polled(old), member(bus.another(), WIDE) as new:
+                new.wait_assigned(10)
+            assert set(revoked) == {("wide", 0), ("wide", 1)}
+
+
+def test_s15_stays_in_its_group_after_it_was_closed(tmp_path: Path) -> None:
+    """The broker counts it as a member until its connection ends."""
+    with pair("S15", tmp_path) as bus:
+        bus.clean.admin.ensure(TOPIC)
+        with member(bus.broken) as consumer:
+            consumer.wait_assigned(10)
+        assert len(bus.clean.admin.describe_group("g").members) == 1

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 
 import pytest
 
 import mqbridge as mq
-from tests.conformance.saboteurs.broken import nothing_more, pair, receive
+from tests.conformance.saboteurs.broken import pair, receive
 
 TOPIC = mq.Topic("t", partitions=3)
 QUEUE = mq.Queue("q")
@@ -132,38 +131,6 @@ def test_m25_puts_a_key_elsewhere_in_each_producer(tmp_path: Path) -> None:
         assert [told["key"] for told in bus.strikes] == ["k"] * 2
 
 
-def test_m26_loses_headers_or_timestamps_or_null(tmp_path: Path) -> None:
-    """Each of the three loses its own and keeps the rest."""
-    at = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    seen = {}
-    for code in ("M26", "M26b", "M26c"):
-        (tmp_path / code).mkdir()
-        with pair(code, tmp_path / code) as bus, bus.broken.producer() as producer:
-            bus.broken.admin.ensure(TOPIC)
-            producer.send(TOPIC, None, key=b"k", headers={"h": b"1"}, timestamp=at, message_id="id").result(10)
-            (found,) = bus.stored(TOPIC)
-            seen[code] = (found.raw, bool(found.headers), found.timestamp == at, found.message_id)
-            assert len(bus.strikes) == 1
-    assert seen == {
-        "M26": (None, False, True, "id"),
-        "M26b": (None, True, False, "id"),
-        "M26c": (b"", True, True, "id"),
-    }
-
-
-def test_m33_expires_early(tmp_path: Path) -> None:
-    """A message that has four seconds is gone after one; one without an end stays."""
-    with pair("M33", tmp_path) as bus, bus.broken.producer() as producer:
-        bus.broken.admin.ensure(QUEUE)
-        producer.send(QUEUE, b"short", expires_in_s=2.0).result(10)
-        producer.send(QUEUE, b"long").result(10)
-        with bus.clean.consumer(QUEUE.dead_letter or QUEUE) as letters:
-            assert nothing_more(letters, 0.2)
-            (letter,) = letters.poll(1, timeout=1.2)
-            assert letter.raw == b"short"
-        assert bus.clean.admin.depth(QUEUE) == 1
-
-
 def test_m40_reports_a_failure_of_what_was_applied(tmp_path: Path) -> None:
     """The error says that nothing was applied, and the record is there."""
     with pair("M40", tmp_path) as bus, bus.broken.producer() as producer:
@@ -172,3 +139,38 @@ def test_m40_reports_a_failure_of_what_was_applied(tmp_path: Path) -> None:
         assert isinstance(error, mq.Rejected)
         assert error.outcome == "not_applied"
         assert bus.values(TOPIC) == [b"x"]
+
+
+def test_s04_confirms_what_no_queue_gets(tmp_path: Path) -> None:
+    """An unroutable message is confirmed; a send that fails for another reason still fails."""
+    exchange = mq.Exchange("x")
+    with pair("S04", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(exchange, mq.Queue("q"))
+        bus.broken.admin.bind(mq.Binding(exchange, mq.Queue("q"), key="known"))
+        producer.send(exchange, b"lost", routing_key="nowhere").result(10)
+        producer.send(exchange, b"kept", routing_key="known").result(10)
+        assert bus.clean.admin.depth(mq.Queue("q")) == 1
+        assert len(bus.strikes) == 1
+
+
+def test_s05_tells_nothing_of_what_it_appended(tmp_path: Path) -> None:
+    """The record is there, and its receipt waits for ever."""
+    with pair("S05", tmp_path) as bus:
+        bus.broken.admin.ensure(TOPIC)
+        producer = bus.broken.producer()
+        receipt = producer.send(TOPIC, b"x")
+        with pytest.raises(mq.OperationTimeout):
+            receipt.result(0.3)
+        assert bus.values(TOPIC) == [b"x"]
+        with pytest.raises(mq.OperationTimeout):
+            producer.close(0.1)
+
+
+def test_s09_takes_more_than_it_was_told_to(tmp_path: Path) -> None:
+    """A buffer of a kilobyte takes a hundred of them."""
+    with pair("S09", tmp_path) as bus:
+        bus.broken.admin.ensure(TOPIC)
+        for maker, full in ((bus.broken, False), (bus.clean, True)):
+            with maker.producer(max_in_flight_bytes=1024, linger_s=60, batch_bytes=1 << 30) as producer:
+                taken = [producer.try_send(TOPIC, b"x" * 1024) for _ in range(100)]
+                assert (None in taken) is full
