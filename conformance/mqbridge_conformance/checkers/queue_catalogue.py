@@ -8,7 +8,9 @@ from mqbridge_conformance.checkers.judging import Checker
 from mqbridge_conformance.checkers.queue_attempts import check_attempts
 from mqbridge_conformance.checkers.queue_fate import check_fate
 from mqbridge_conformance.checkers.queue_letters import check_letters
+from mqbridge_conformance.checkers.queue_order import check_order
 from mqbridge_conformance.checkers.queue_origin import check_origin
+from mqbridge_conformance.checkers.queue_sending import check_limits, check_sends
 from mqbridge_conformance.checkers.queue_settling import check_leases, check_prefetch
 
 __all__ = ["QUEUE_CHECKERS"]
@@ -20,4 +22,7 @@ QUEUE_CHECKERS: Final[tuple[Checker, ...]] = (
     check_prefetch,
     check_attempts,
     check_letters,
+    check_order,
+    check_sends,
+    check_limits,
 )

@@ -31,6 +31,8 @@ class Client:
     proc: str
     dest: str
     opened: int
+    asked: int = -1
+    """When the call that made it began, so that it had nothing before; -1 if that is not told."""
     prefetch: int | None = None
     before: bool = False
     """Is what it is given settled before it is shown? At most once."""
@@ -60,11 +62,8 @@ class Trouble:
     """Faults: of processes, and of what all share."""
 
     def __init__(self, history: History) -> None:
-        procs: dict[str, int] = {}
-        for event in history:
-            procs[event.proc] = event.t
-        self.last_seen: Mapping[str, int] = procs
-        """When each process wrote its last event."""
+        self.last_event: Mapping[str, Event] = {event.proc: event for event in history}
+        """Process -> the last that it wrote."""
         self.stopped: dict[str, int] = {}
         """Process -> when it was first killed, stopped or otherwise hindered."""
         self.killed: dict[str, int] = {}
@@ -77,7 +76,7 @@ class Trouble:
 
     def _take(self, history: History, fault: Event, shared: list[tuple[int, int]]) -> None:
         what, at = fault.more.get("what"), str(fault.more.get("at"))
-        if at not in self.last_seen:
+        if at not in self.last_event:
             over = _healed(history, fault)
             shared.append((fault.t, over if over == NEVER else over + AFTERMATH_S * SECOND))
             return
@@ -96,7 +95,7 @@ class Trouble:
         client.dead = self.killed.get(client.proc, NEVER)
         client.doubtful = self.stopped.get(client.proc, NEVER)
         if client.closed == NEVER:
-            client.doubtful = min(client.doubtful, client.closing, self.last_seen.get(client.proc, NEVER))
+            client.doubtful = min(client.doubtful, client.closing, self.last_event[client.proc].t)
         elif client.closed <= client.doubtful:
             client.doubtful = NEVER
             client.dead = NEVER

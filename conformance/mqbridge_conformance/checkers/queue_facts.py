@@ -143,7 +143,8 @@ class Facts:
         for dest, policy in self.policies.items():
             for letters in policy.dead_letters:
                 self.origins.setdefault(letters, []).append(dest)
-        self._resending: set[str] = set()
+        self.producers: dict[str, Event] = {}
+        """Producer -> how it was opened."""
         self._tags: dict[tuple[str, int | None], Lease] = {}
         self._marked: dict[str, list[Lease]] = {}
         self._committing: dict[tuple[str, int], list[Lease]] = {}
@@ -265,12 +266,13 @@ class Facts:
     def _open(self, event: Event) -> None:
         if event.kind != "ok":
             return
-        if event.more.get("on_unknown") == "resend":
-            self._resending.add(event.who)
+        if event.more.get("role") == "producer":
+            self.producers[event.who] = event
         if event.more.get("role") == "queue-consumer" and event.dest is not None:
             client = self._client(event, event.dest)
             client.prefetch = event.more.get("prefetch")
             client.before = event.more.get("ack") == "before"
+            client.asked = int(event.more.get("asked_t", -1))
 
     def _close(self, event: Event) -> None:
         client = self.clients.get(event.who)
@@ -334,8 +336,12 @@ class Facts:
         if event.kind != "invoke" or not _of_queue(event.dest):
             return
         assert event.dest is not None
-        send = Send(event, self.history.end_of(event), resent=event.who in self._resending)
+        send = Send(event, self.history.end_of(event), resent=self._resends(event.who))
         self.story(event.dest, event.val).sends.append(send)
+
+    def _resends(self, who: str) -> bool:
+        opened = self.producers.get(who)
+        return opened is not None and opened.more.get("on_unknown") == "resend"
 
     def _follow_exchanges(self) -> None:
         """Sends to exchanges, told to each queue that they may have come to."""
@@ -354,7 +360,7 @@ class Facts:
             for queue in ways[event.dest]:
                 reach = self.routes.reach(event, None if end is None else end.t, queue)
                 if reach != "no":
-                    send = Send(event, end, sure=reach == "yes", resent=event.who in self._resending)
+                    send = Send(event, end, sure=reach == "yes", resent=self._resends(event.who))
                     self.story(queue, event.val).sends.append(send)
 
     def _letter(self, event: Event) -> None:
