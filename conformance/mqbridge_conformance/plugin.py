@@ -68,6 +68,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(target, scenario, id=f"{target.name}-{scenario.name}")
         for target in run.targets
         for scenario in chosen
+        if run.asks(target, scenario)
     ]
     metafunc.parametrize(("mq_target", "mq_scenario"), cases)
 
@@ -99,6 +100,12 @@ class Conformance:
         self._keep: Path | None = config.getoption("--mq-history")
         self._json: Path | None = config.getoption("--mq-json")
         self._started: Target | None = None
+
+    def asks(self, target: Target, scenario: Scenario) -> bool:
+        """Is it a test at all? If not, the report has the reason."""
+        from mqbridge_conformance.runner import asked
+
+        return asked(scenario, target, self.report)
 
     def judge(self, target: Target, scenario: Scenario) -> ScenarioResult:
         """Run it as often as was asked; the worst result."""

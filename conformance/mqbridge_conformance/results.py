@@ -119,6 +119,8 @@ class Report:
     results: list[ScenarioResult] = field(default_factory=list)
     claims: dict[str, Claims] = field(default_factory=dict)
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    unasked: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(scenario, target) -> why it was not asked to run: never a pass, and shown as such."""
     level: str = "quick"
     seed: int = 0
     began: dt.datetime = field(default_factory=_now)

@@ -34,7 +34,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 from mqbridge_conformance.trial import with_history
 
-__all__ = ["any_seed", "results", "run", "run_scenario", "unusable"]
+__all__ = ["any_seed", "asked", "results", "run", "run_scenario", "unusable"]
 
 PATIENCE_S = 20.0
 
@@ -73,17 +73,18 @@ def results(
     first = report.seed if seed is None else seed
     for target in targets:
         ran: set[str] = set()
+        wanted = [scenario for scenario in scenarios if asked(scenario, target, report)]
         try:
             with target:
                 report.versions[target.name] = target.versions()
-                for scenario in scenarios:
+                for scenario in wanted:
                     for chosen in range(first, first + repeat):
                         result, claims = run_scenario(scenario, target, patience_s=patience_s, seed=chosen, keep=keep)
                         report.add(result, claims)
                         ran.add(scenario.name)
                         yield result
         except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
-            for scenario in scenarios:
+            for scenario in wanted:
                 if scenario.name not in ran:
                     report.add(unusable(scenario, target, error), None)
                     yield report.results[-1]
@@ -92,6 +93,14 @@ def results(
 def any_seed() -> int:
     """One that nobody chose."""
     return random.SystemRandom().randrange(1 << 31)
+
+
+def asked(scenario: Scenario, target: Target, report: Report) -> bool:
+    """Is the target asked to run it? Where it is not, the report has the reason."""
+    if scenario.processes and target.threads:
+        report.unasked[scenario.name, target.name] = "needs processes"
+        return False
+    return True
 
 
 def unusable(scenario: Scenario, target: Target, error: Exception) -> ScenarioResult:

@@ -35,7 +35,8 @@ class Scenario:
     the capabilities that are not there are refused; None is the table of `refusals`. `legal`: anomalies that
     this run may show, each with the reason: they are counted and shown. `guarantee` is what the program under test
     asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN. `level`: what
-    takes long, or takes a broker of its own, is ``full``.
+    takes long, or takes a broker of its own, is ``full``. `processes`: it is about what happens to a process, so a
+    target whose other parties are threads is not asked.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Scenario:
     guarantee: Guarantee = "at-least-once"
     fault: bool = False
     level: Run = "quick"
+    processes: bool = False
 
 
 def scenario(
@@ -63,6 +65,7 @@ def scenario(
     guarantee: Guarantee = "at-least-once",
     fault: bool = False,
     level: Run = "quick",
+    processes: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
@@ -70,7 +73,7 @@ def scenario(
         spoken_for = needs if proves is None else proves
         counters = ("checks", *exercises)
         return Scenario(
-            name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault, level
+            name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault, level, processes
         )
 
     return make

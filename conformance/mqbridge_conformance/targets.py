@@ -58,6 +58,8 @@ class Target(ABC):
     own = False
     """The broker is one that no other target uses, in an arrangement in which it may be stopped and the way to it
     broken."""
+    threads = False
+    """Are other parties threads of this process, which cannot be stopped or killed alone?"""
 
     @abstractmethod
     def start(self) -> None:
@@ -99,6 +101,7 @@ class _Native(Target):
     """The engine in this library, which has its version."""
 
     engine = "native"
+    threads = True
 
     def versions(self) -> dict[str, str]:
         return {"native": mq.__version__}

@@ -109,7 +109,7 @@ def test_the_plugins_are_registered_under_the_names_of_their_modules() -> None:
 def test_a_run_is_written_as_json(alone: pytest.Pytester) -> None:
     """What ran, failures among it, though pytest itself tells only passed and failed."""
     done = alone.runpytest_subprocess(*SUITE, "--mq-target=native:", "--mq-json=run.json", "-k", "trip")
-    done.assert_outcomes(passed=1, deselected=11)
+    done.assert_outcomes(passed=1)
     found = read_document(alone.path / "run.json")
     assert [row["scenario"] for row in found["results"]] == ["round-trip"]
     assert found["run"]["level"] == "quick"
@@ -136,6 +136,6 @@ def test_seed_and_histories_are_those_that_were_asked_for(alone: pytest.Pytester
     """Told in the header, and the next run of a scenario has the next seed."""
     args = ("--mq-target=memory", "--mq-seed=5", "--mq-repeat=2", "--mq-history=kept", "-k", "trip")
     done = alone.runpytest_subprocess(*SUITE, *args)
-    done.assert_outcomes(passed=1, deselected=11)
+    done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["mqbridge conformance: quick, seed 5"])
     assert [load(file).header["seed"] for file in sorted((alone.path / "kept").iterdir())] == [5, 6]

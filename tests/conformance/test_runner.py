@@ -69,6 +69,14 @@ def test_what_exercised_nothing_is_unknown(target: Target, exercises: tuple[str,
     assert found.reason == f"nothing was exercised of: {exercises[0] if exercises else 'checks'}"
 
 
+def test_what_is_about_processes_is_not_asked_where_there_are_none() -> None:
+    """It has no result there, green or not, and the report says why."""
+    about = scenario("about", "A process", processes=True)(checked)
+    report = run([NativeMemory()], [about, toy(checked)])
+    assert [result.scenario for result in report.results] == ["toy"]
+    assert report.unasked == {("about", "native, memory"): "needs processes"}
+
+
 def test_an_arrangement_that_cannot_be_made_is_unknown(target: Target) -> None:
     """The engine is not blamed for it, and nobody takes it for a pass."""
 

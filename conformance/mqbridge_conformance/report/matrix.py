@@ -33,14 +33,12 @@ def _rows(report: Report) -> tuple[list[list[str]], list[str]]:
         row = [scenario]
         for target in targets:
             runs = report.cell(scenario, target)
-            row.append(_cell(runs, notes))
+            row.append(_cell(runs, notes) if runs else report.unasked.get((scenario, target), "not run"))
         rows.append(row)
     return rows, notes.texts
 
 
 def _cell(runs: Sequence[ScenarioResult], notes: Notes) -> str:
-    if not runs:
-        return "not run"
     verdict = worst(result.verdict for result in runs)
     times = f" x{len(runs)}" if len(runs) > 1 else ""
     qualified = [text for result in runs for text in result.notes]

@@ -18,6 +18,14 @@ def test_text_shows_the_worst_of_each_cell_and_why(report: Report) -> None:
     assert lines[-1] == "1 FAIL, 1 PENDING, 2 PASS"
 
 
+def test_what_a_target_was_not_asked_is_shown_as_such(report: Report) -> None:
+    """With the reason in the cell, and in no count of passes."""
+    report.unasked["two", "folder"] = "needs processes"
+    lines = as_text(report).splitlines()
+    assert lines[3].split() == ["two", "PENDING[1][2]", "needs", "processes"]
+    assert lines[-1] == "1 FAIL, 1 PENDING, 2 PASS"
+
+
 def test_markdown_is_one_table_with_titles(report: Report) -> None:
     """Every line has the same number of cells, and a bar in a text does not make another."""
     lines = as_markdown(report).splitlines()
