@@ -10,8 +10,10 @@ from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
-from tests.conformance.saboteurs.in_engine import SABOTEURS, Saboteur
+from tests.conformance.saboteurs import in_engine, in_topics
+from tests.conformance.saboteurs.in_engine import Saboteur
 
+SABOTEURS = [*in_engine.SABOTEURS, *in_topics.SABOTEURS]
 PATIENCE_S = 1.5
 SESSION_PATIENCE_S = 3.0
 """For those that wait until the session of a killed member is over."""

@@ -7,6 +7,7 @@ from mqbridge_conformance.scenarios import (
     groups,
     messages,
     ordering,
+    partitioning,
     queues,
     replay,
     routing,
@@ -18,6 +19,7 @@ __all__ = ["ALL"]
 ALL: tuple[Scenario, ...] = (
     *messages.ALL,
     *ordering.ALL,
+    *partitioning.ALL,
     *groups.ALL,
     *replay.ALL,
     *queues.ALL,

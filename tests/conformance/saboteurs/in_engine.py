@@ -147,7 +147,7 @@ def _gap_passed_over(fetch: Any, self: Partition, offset: int, max_bytes: int) -
     return fetch(self, max(offset, self.start), max_bytes)
 
 
-def _commits_past_the_gap(patch: pytest.MonkeyPatch) -> None:
+def commits_past_the_gap(patch: pytest.MonkeyPatch) -> None:
     """What was handed out is committed, settled or not."""
     original = TopicConsumer._hand_out
 
@@ -289,7 +289,7 @@ SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
         "murmur2 gives",
     ),
     ("two-groups", "shares offsets between groups", _shared_offsets, "memory", "second group"),
-    ("two-groups", "commits past a gap", _commits_past_the_gap, "memory", "offsets of the second group"),
+    ("two-groups", "commits past a gap", commits_past_the_gap, "memory", "offsets of the second group"),
     (
         "competing-consumers",
         "hands a message out twice",
