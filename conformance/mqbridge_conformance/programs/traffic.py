@@ -35,9 +35,9 @@ def send(
 ) -> None:
     """Send payloads, the keys in turn, numbered on from call to call; `each` are arguments of every send.
 
-    ``go`` (count): that many, then wait until each send has ended, and say ``sent``. ``flow`` (burst): again and again,
-    at most two bursts under way, until ``halt``, and then say ``sent``. ``sent`` tells how many ended how:
-    ``confirmed``, ``not_applied``, ``unknown``.
+    ``go`` (count): that many, then wait until each send has ended, and say ``sent``. ``flow`` (burst, every_s): again
+    and again, one burst each `every_s` seconds (0: without a pause), at most two of them under way, until ``halt``, and
+    then say ``sent``. ``sent`` tells how many ended how: ``confirmed``, ``not_applied``, ``unknown``.
     """
     target = mq.parse(destination)
     number = 0
@@ -65,13 +65,14 @@ def send(
             if order["name"] == "go":
                 _end(burst(sender, order["count"]), ends)
             else:
-                _flow(link, partial(burst, sender, order["burst"]), ends)
+                _flow(link, partial(burst, sender, order["burst"]), order.get("every_s", 0.0), ends)
             link.emit("sent", **ends)
 
 
-def _flow(link: Link, burst: Callable[[], list[Any]], ends: Counter[str]) -> None:
+def _flow(link: Link, burst: Callable[[], list[Any]], every_s: float, ends: Counter[str]) -> None:
     before: list[Any] = []
-    while not link.asked("halt"):
+    while link.commands.take("halt", timeout_s=every_s) is None:
+        link.check()
         now = burst()
         _end(before, ends)
         before = now

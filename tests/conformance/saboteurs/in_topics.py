@@ -51,7 +51,13 @@ def _by_chance(patch: pytest.MonkeyPatch) -> None:
 
 SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
     # scenario, what is broken, how, target, and the words of the check that must find it
-    ("order-across-restart", "commits what is unsettled", commits_past_the_gap, "memory", "what is left|was settled of"),
+    (
+        "order-across-restart",
+        "commits what is unsettled",
+        commits_past_the_gap,
+        "memory",
+        "what is left|was settled of",
+    ),
     (
         "order-under-retry",
         "gives up the place of what is released",

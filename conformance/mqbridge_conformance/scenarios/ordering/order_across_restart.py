@@ -22,13 +22,10 @@ KEYS = tuple(f"key-{number}" for number in range(9))
 )
 def order_across_restart(env: Env) -> None:
     topic, group = env.topic(partitions=PARTITIONS), env.group()
-    senders = [
-        env.spawn("send", destination=str(topic), producer=name, keys=list(KEYS), options={"linger_s": 0.05})
-        for name in ("one", "two")
-    ]
+    senders = [env.spawn("send", destination=str(topic), producer=name, keys=list(KEYS)) for name in ("one", "two")]
     for sender in senders:
         sender.expect("ready", env.patience_s)
-        sender.command("flow", burst=len(KEYS))
+        sender.command("flow", burst=len(KEYS), every_s=0.1)
     settled: list[mq.Delivery[bytes]] = []
     left: set[tuple[int | None, int | None]] = set()
     for life in range(LIVES):
