@@ -24,7 +24,7 @@ def test_the_table_command_shows_the_slice() -> None:
     assert done.exit_code == 0, done.output
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]] == [row.value for row in SLICE]
-    assert "| GROUPS | direct: PASS (round-trip, two-groups, start-rules) |" in rows
+    assert any(row.startswith("| GROUPS | direct: PASS (round-trip, ") for row in rows)
 
 
 def test_the_command_runs_what_is_named_and_shows_it() -> None:

@@ -164,11 +164,11 @@ def commits_past_the_gap(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(mq.Delivery, "ack", ack)
 
 
-def _begins_late(begin: Any, self: NativeReplay, ranges: dict[int, tuple[int, int]]) -> None:
+def begins_late(begin: Any, self: NativeReplay, ranges: dict[int, tuple[int, int]]) -> None:
     begin(self, {partition: (first + 1, end) for partition, (first, end) in ranges.items()})
 
 
-def _replay_joins(begin: Any, self: NativeReplay, ranges: Any) -> None:
+def replay_joins(begin: Any, self: NativeReplay, ranges: Any) -> None:
     args = {
         "group": f"{self._topic.name}-replay",
         "topics": [self._topic.name],
@@ -335,11 +335,11 @@ SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
     (
         "replay",
         "begins one too late",
-        around(NativeReplay, "begin", _begins_late),
+        around(NativeReplay, "begin", begins_late),
         "memory",
         "the first replay",
     ),
-    ("replay", "joins a group", around(NativeReplay, "begin", _replay_joins), "memory", "the groups, before and after"),
+    ("replay", "joins a group", around(NativeReplay, "begin", replay_joins), "memory", "the groups, before and after"),
     (
         "start-rules",
         "applies start at every join",

@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
+from mqbridge.admin import Admin
 from mqbridge.dispatch import Dispatcher
 from mqbridge.native import sending
+from mqbridge.native.administering import NativeAdmin
+from mqbridge.native.core.topics.groups import GroupRoom
+from mqbridge.native.core.topics.partition import Partition
+from mqbridge.native.replaying import NativeReplay
 from mqbridge.redelivery import Redelivery
 from mqbridge.semantics import partitioners
 from mqbridge.topic_consumer import TopicConsumer
-from tests.conformance.saboteurs.in_engine import Saboteur, around, commits_past_the_gap
+from tests.conformance.saboteurs.in_engine import Saboteur, around, begins_late, commits_past_the_gap, replay_joins
 
 __all__ = ["SABOTEURS"]
 
@@ -47,6 +52,27 @@ def _one_counter(patch: pytest.MonkeyPatch) -> None:
 def _by_chance(patch: pytest.MonkeyPatch) -> None:
     chance = random.Random(5)
     patch.setattr(partitioners.Sticky, "__call__", lambda self, _topic, _key, _value, count: chance.randrange(count))
+
+
+# --- replay
+
+
+def _to_the_second(offset_at: Any, self: Partition, timestamp_ms: int) -> int | None:
+    found: int | None = offset_at(self, timestamp_ms // 1000 * 1000)
+    return found
+
+
+def _reset_at_any_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Admin, "_described_or_none", lambda self, group: None)
+    patch.setattr(GroupRoom, "_refuse_with_members", lambda self, name, what: None)
+
+
+def _never_dry(reset: Any, self: Admin, group: str, topic: Any, to: Any, *, dry_run: bool = True) -> Any:
+    return reset(self, group, topic, to, dry_run=False)
+
+
+def _one_further(commit: Any, self: NativeAdmin, group: str, topic: Any, offsets: dict[int, int], done: Any) -> None:
+    commit(self, group, topic, {partition: max(offset - 1, 0) for partition, offset in offsets.items()}, done)
 
 
 SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
@@ -88,5 +114,36 @@ SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
         around(sending, "_refuse_partition", lambda refuse, partition, count: int(partition) % count),
         "memory",
         "a partition 4 of 4: no error",
+    ),
+    ("replay-last", "begins one too late", around(NativeReplay, "begin", begins_late), "memory", "the last 6 of each"),
+    (
+        "replay-by-time",
+        "knows time to the second",
+        around(Partition, "offset_at", _to_the_second),
+        "memory",
+        "a replay from a millisecond after it",
+    ),
+    (
+        "replay-after-truncation",
+        "begins one too late",
+        around(NativeReplay, "begin", begins_late),
+        "memory",
+        "what is left, seen from outside|a first replay",
+    ),
+    ("group-reset", "resets a group at work", _reset_at_any_time, "memory", "of a group with a member: no error"),
+    ("group-reset", "resets on a dry run", around(Admin, "reset_offsets", _never_dry), "memory", "what a dry run plan"),
+    (
+        "group-reset",
+        "resets one further",
+        around(NativeAdmin, "commit_offsets", _one_further),
+        "memory",
+        "the offsets after a reset",
+    ),
+    (
+        "replay-beside-a-group",
+        "joins a group",
+        around(NativeReplay, "begin", replay_joins),
+        "memory",
+        "the groups, before and after",
     ),
 ]
