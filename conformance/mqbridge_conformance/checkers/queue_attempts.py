@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER
-from mqbridge_conformance.checkers.queue_facts import MANY, Facts, Lease, Story, gather
+from mqbridge_conformance.checkers.queue_facts import MANY, Facts, Lease, Story
 from mqbridge_conformance.checkers.queue_promises import Promises
 from mqbridge_conformance.history import History
 
@@ -21,7 +21,7 @@ __all__ = ["check_attempts"]
 
 def check_attempts(history: History, profile: Profile) -> Judgement:
     """See the module."""
-    facts, judge = gather(history), Judge("queue-attempts", profile)
+    facts, judge = history.derived(Facts), Judge("queue-attempts", profile)
     attempts = _Attempts(facts, Promises(facts, profile), judge, profile)
     for story in facts:
         judge.count("deliveries", len(story.leases))

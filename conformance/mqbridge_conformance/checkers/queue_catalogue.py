@@ -12,6 +12,7 @@ from mqbridge_conformance.checkers.queue_order import check_order
 from mqbridge_conformance.checkers.queue_origin import check_origin
 from mqbridge_conformance.checkers.queue_sending import check_limits, check_sends
 from mqbridge_conformance.checkers.queue_settling import check_leases, check_prefetch
+from mqbridge_conformance.checkers.queue_times import check_times
 
 __all__ = ["QUEUE_CHECKERS"]
 
@@ -25,4 +26,5 @@ QUEUE_CHECKERS: Final[tuple[Checker, ...]] = (
     check_order,
     check_sends,
     check_limits,
+    check_times,
 )

@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 from mqbridge_conformance.checkers.queue_clients import NEVER, Client, Trouble
@@ -19,7 +18,7 @@ from mqbridge_conformance.checkers.queue_policies import Policy, policies
 from mqbridge_conformance.checkers.queue_routes import Routes
 from mqbridge_conformance.history import Event, History
 
-__all__ = ["MANY", "VERBS", "Facts", "Lease", "Look", "Send", "Story", "gather", "ttl_of"]
+__all__ = ["MANY", "VERBS", "Facts", "Lease", "Look", "Send", "Story", "ttl_of"]
 
 MANY: Final = 1 << 30
 """As a number of copies: nobody knows."""
@@ -85,7 +84,7 @@ class Lease:
     @property
     def traced(self) -> bool:
         """Would the history show how it was settled? Not where `run` did it, for a handler that failed."""
-        return self.event.op is not None or self.tried is not None
+        return not self.event.more.get("handler") or self.tried is not None
 
     @property
     def told(self) -> tuple[Event, ...]:
@@ -412,9 +411,3 @@ def ttl_of(queue_s: float | None, send: Event) -> float | None:
 
 def _of_queue(dest: str | None) -> bool:
     return dest is not None and dest.startswith("queue:")
-
-
-@lru_cache(maxsize=1)
-def gather(history: History) -> Facts:
-    """The facts of a history, gathered once for all checkers that come to it one after another."""
-    return Facts(history)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
-from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Look, Story, gather, ttl_of
+from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Look, Story, ttl_of
 from mqbridge_conformance.checkers.queue_promises import Promises
 from mqbridge_conformance.history import Event, History
 
@@ -26,7 +26,7 @@ _DROPPING = "a queue that drops its oldest dead-letters them at most once"
 
 def check_fate(history: History, profile: Profile) -> Judgement:
     """See the module."""
-    facts, judge = gather(history), Judge("queue-fate", profile)
+    facts, judge = history.derived(Facts), Judge("queue-fate", profile)
     fates = _Fates(facts, Promises(facts, profile), judge, profile)
     for story in facts:
         confirmed = sum(send.ok_t != NEVER for send in story.sends)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import SECOND
-from mqbridge_conformance.checkers.queue_facts import Facts, Look, Story, gather, ttl_of
+from mqbridge_conformance.checkers.queue_facts import Facts, Look, Story, ttl_of
 from mqbridge_conformance.checkers.queue_promises import Promises
 from mqbridge_conformance.history import Event, History
 
@@ -24,7 +24,7 @@ _MAY_DOUBLE = "what dies while a broker or a consumer fails may leave two letter
 
 def check_letters(history: History, profile: Profile) -> Judgement:
     """See the module."""
-    facts, judge = gather(history), Judge("queue-letters", profile)
+    facts, judge = history.derived(Facts), Judge("queue-letters", profile)
     letters = _Letters(facts, Promises(facts, profile), judge)
     for story in facts:
         for letter in letters.of(story):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER, Client
-from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Send, Story, gather
+from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Send, Story
 from mqbridge_conformance.history import History
 
 __all__ = ["check_order"]
@@ -20,7 +20,7 @@ __all__ = ["check_order"]
 
 def check_order(history: History, profile: Profile) -> Judgement:
     """See the module."""
-    facts, judge = gather(history), Judge("queue-order", profile)
+    facts, judge = history.derived(Facts), Judge("queue-order", profile)
     by_queue: dict[str, list[Story]] = {}
     for story in facts:
         by_queue.setdefault(story.dest, []).append(story)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER
-from mqbridge_conformance.checkers.queue_facts import Facts, Story, gather
+from mqbridge_conformance.checkers.queue_facts import Facts, Story
 from mqbridge_conformance.history import Damaged, Event, History, Payload
 
 __all__ = ["check_origin"]
@@ -16,7 +16,7 @@ __all__ = ["check_origin"]
 
 def check_origin(history: History, profile: Profile) -> Judgement:
     """See the module."""
-    facts, judge = gather(history), Judge("queue-origin", profile)
+    facts, judge = history.derived(Facts), Judge("queue-origin", profile)
     for story in facts:
         shown = _first_shown(story)
         if shown is None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
-from mqbridge_conformance.checkers.queue_facts import Facts, Send, gather
+from mqbridge_conformance.checkers.queue_facts import Facts, Send
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["check_limits", "check_sends"]
@@ -24,7 +24,7 @@ CALLBACK_NS: Final = 5 * SECOND
 
 def check_sends(history: History, profile: Profile) -> Judgement:
     """Unroutable messages that were confirmed, sends that nobody answered."""
-    facts, judge = gather(history), Judge("queue-sends", profile)
+    facts, judge = history.derived(Facts), Judge("queue-sends", profile)
     reported = "" if profile.has("UNROUTABLE_REPORTED") else "this engine does not claim to report them"
     confirms = "" if profile.has("CONFIRMED_SEND") else "this engine claims no confirms"
     flushed = _flushed(history)
@@ -79,7 +79,7 @@ def _proof_of_life(facts: Facts, send: Event, flushed: dict[str, Event]) -> Even
 
 def check_limits(history: History, profile: Profile) -> Judgement:
     """Queues of limited length, as long as nobody took anything out of them."""
-    facts, judge = gather(history), Judge("queue-limits", profile)
+    facts, judge = history.derived(Facts), Judge("queue-limits", profile)
     legal = "" if profile.has("LENGTH_LIMIT") else "this engine claims no limit of length"
     for dest, policy in facts.policies.items():
         if policy.known and policy.max_length is not None:

@@ -1,15 +1,15 @@
 """What is settled stays settled, one consumer at a time has a message, and none has more than it asked for.
 
-Anomalies: ``redelivery-after-settle``, ``concurrent-lease``, ``prefetch-bound``; ``duplicate`` is a count, unless at
-most once was asked for. A verb is a local mark: the broker certainly has it only when a later `commit` of the same
-consumer was ok, and a redelivery before that is counted.
+Anomalies: ``redelivery-after-settle``, ``concurrent-lease``, ``prefetch-bound``; ``duplicate`` is a count, unless the
+broker had the settlement, or at most once was asked for. A verb is a local mark: the broker certainly has it only when
+a later `commit` of the same consumer was ok, and a redelivery before that is counted.
 """
 
 from __future__ import annotations
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER
-from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Story, gather
+from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Story
 from mqbridge_conformance.checkers.queue_promises import AT_LEAST_ONCE, Promises
 from mqbridge_conformance.history import History
 
@@ -22,7 +22,7 @@ _COPIED = "this engine writes messages anew, and one of its consumers died or wa
 
 def check_leases(history: History, profile: Profile) -> Judgement:
     """Redeliveries after a settlement, leases at the same time, duplicates."""
-    facts, judge = gather(history), Judge("queue-leases", profile)
+    facts, judge = history.derived(Facts), Judge("queue-leases", profile)
     promises = Promises(facts, profile)
     for story in facts:
         judge.count("deliveries", len(story.leases))
@@ -79,7 +79,7 @@ class _Turns:
             and t < min(lease.left_hand, client.closing, client.doubtful)
             and lease.lost == NEVER
             and client.shaken < lease.t
-            and (lease.event.op is not None or lease.verb is not None)
+            and (lease.verb is not None or not lease.event.more.get("handler"))
             and self._facts.calm(lease.t, t)
             and self._promises.held_safely(lease.t, t)
         )
@@ -108,16 +108,17 @@ def _duplicates(facts: Facts, promises: Promises, judge: Judge, story: Story, pr
     settled = [lease for lease in story.leases if lease.f == "ack" or lease.client.before]
     if not settled or len(settled) <= facts.copies(story, settled[-1].t):
         return
-    once = profile.guarantee == "at-most-once" and all(lease.client.before for lease in settled)
+    at_most_once = profile.guarantee == "at-most-once" and all(lease.client.before for lease in settled)
+    known = sum(lease.known < settled[-1].t for lease in settled) >= facts.copies(story, settled[-1].t)
     text = f"{story.val!r} was done {len(settled)} times"
     witness = [event for lease in settled for event in lease.told]
-    legal = _copied(facts, promises, story, settled[-1].t) if once else AT_LEAST_ONCE
+    legal = _copied(facts, promises, story, settled[-1].t) if known or at_most_once else AT_LEAST_ONCE
     judge.find("duplicate", story.dest, text, witness, legal)
 
 
 def check_prefetch(history: History, profile: Profile) -> Judgement:
     """No consumer has more than its prefetch, counted by what it certainly has; one finding a consumer."""
-    facts, judge = gather(history), Judge("queue-prefetch", profile)
+    facts, judge = history.derived(Facts), Judge("queue-prefetch", profile)
     promises = Promises(facts, profile)
     legal = "" if profile.has("PREFETCH") else "this engine claims no prefetch"
     by_client: dict[str, list[Lease]] = {}

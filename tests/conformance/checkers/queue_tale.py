@@ -20,7 +20,7 @@ _NAMES: Final = (
     *("WORK_SHARING", "ACK", "RELEASE_UNCOUNTED", "RETRY_COUNTED", "MAX_ATTEMPTS", "ATTEMPT_NUMBER", "REDELIVERED"),
     *("PREFETCH", "LONG_HANDLERS", "DEAD_LETTER", "REDRIVE", "MESSAGE_TTL", "PRIORITY", "LENGTH_LIMIT"),
     *("ORDER_IN_QUEUE", "ROUTE_DIRECT", "ROUTE_FANOUT", "ROUTE_TOPIC", "ROUTE_HEADERS", "UNROUTABLE_REPORTED"),
-    *("CONFIRMED_SEND", "DELAYED_SEND", "PURGE", "QUEUE_EXPIRY"),
+    *("CONFIRMED_SEND", "DELAYED_SEND", "DELAYED_RETRY", "PURGE", "QUEUE_EXPIRY"),
 )
 DIRECT: Final = dict.fromkeys(_NAMES, "direct")
 """The claims of an engine that does it all by itself."""
@@ -178,7 +178,7 @@ class Taker:
         return self.take(val, attempt=attempt, redelivered=redelivered, **more)[0]
 
     def shown(self, val: str | None, attempt: int, redelivered: bool, op: int | None = None, **more: Any) -> Taken:
-        """One delivery; without a poll, as `stream` and `run` show it."""
+        """One delivery; without a poll, as `stream` shows it, or `run` with `handler=True`."""
         self._tags += 1
         facts = {**self.who, "tag": self._tags, "val": val}
         self.tale.write(self.proc, "ok", "deliver", op=op, **facts, attempt=attempt, redelivered=redelivered, more=more)

@@ -354,7 +354,7 @@ def test_what_run_settled_without_a_word_is_not_missing() -> None:
     """A handler that failed under `run`: nobody knows what was done with it."""
     tale = story()
     taker = tale.consumer()
-    taker.shown("m", 1, False)
+    taker.shown("m", 1, False, handler=True)
     taker.close()
     emptied(tale)
     assert tale.errors() == []

@@ -57,7 +57,7 @@ def test_a_verb_after_the_letter_does_not_explain_it() -> None:
 def test_what_run_rejected_may_be_rejected() -> None:
     """A handler that failed under `run` leaves no verb."""
     tale = story()
-    tale.consumer().shown("m", 1, False)
+    tale.consumer().shown("m", 1, False, handler=True)
     tale.look("letters", QUEUE, "m")
     assert tale.errors() == []
 
