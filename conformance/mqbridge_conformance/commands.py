@@ -54,6 +54,7 @@ def list_scenarios() -> None:
 @click.option(
     "--json", "json_to", is_flag=False, flag_value=STDOUT, metavar="[FILE]", help="All of it as JSON; alone: to stdout."
 )
+@click.option("--html", "html_to", type=_PATH, metavar="FILE", help="A page to look at.")
 @click.option("--junit", "junit_to", type=_PATH, metavar="FILE", help="JUnit XML, for CI servers.")
 @click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def run_command(
@@ -67,6 +68,7 @@ def run_command(
     patience: float,
     history: Path | None,
     json_to: str | None,
+    html_to: Path | None,
     junit_to: Path | None,
     markdown: bool,
 ) -> None:
@@ -91,7 +93,7 @@ def run_command(
     except KeyboardInterrupt:
         interrupted = True
         click.echo("interrupted: what follows is what there was until then", err=True)
-    _write(report, json_to, junit_to)
+    _write(report, json_to, html_to, junit_to)
     if json_to != STDOUT:
         click.echo(shown.as_markdown(report) if markdown else shown.as_text(report))
     if interrupted:
@@ -122,12 +124,14 @@ def _no_target(json_to: str | None) -> None:
         raise click.BadParameter(f"{json_to!r} is a target: put --json last, or say --json=FILE", param_hint="--json")
 
 
-def _write(report: Report, json_to: str | None, junit_to: Path | None) -> None:
+def _write(report: Report, json_to: str | None, html_to: Path | None, junit_to: Path | None) -> None:
     document = shown.document(report)
     if json_to == STDOUT:
         click.echo(shown.to_json(document), nl=False)
     elif json_to:
         Path(json_to).write_text(shown.to_json(document), encoding="utf-8")
+    if html_to:
+        html_to.write_text(shown.page([document]), encoding="utf-8")
     if junit_to:
         junit_to.write_text(shown.junit_xml(document), encoding="utf-8")
 
@@ -141,13 +145,25 @@ def compare_command(first: Path, second: Path) -> None:
     The exit status is 1 if something got worse: a verdict fell, a claim was lowered, a scenario did not run again, or
     a new one is not green.
     """
-    try:
-        found = shown.compare(shown.read_document(first), shown.read_document(second))
-    except (ValueError, OSError) as error:
-        raise click.UsageError(str(error)) from error
+    found = shown.compare(_read(first), _read(second))
     click.echo(found.as_text(), nl=False)
     if found.worse:
         raise click.exceptions.Exit(1)
+
+
+@conformance.command("page")
+@click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN.json...")
+@click.option("--html", "html_to", required=True, type=_PATH, metavar="FILE", help="The page.")
+def page_command(runs: tuple[Path, ...], html_to: Path) -> None:
+    """Show runs, written by `run --json`, as one page: versions of a broker side by side, for instance."""
+    html_to.write_text(shown.page([_read(path) for path in runs]), encoding="utf-8")
+
+
+def _read(path: Path) -> shown.Document:
+    try:
+        return shown.read_document(path)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
 
 
 @conformance.command("table")

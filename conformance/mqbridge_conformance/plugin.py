@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--mq-history", type=Path, metavar="DIR", help="keep the history of every run here, not of failures alone"
     )
     group.addoption("--mq-json", type=Path, metavar="FILE", help="write every run with its evidence, as JSON")
+    group.addoption("--mq-html", type=Path, metavar="FILE", help="the same as a page to look at")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,6 +100,7 @@ class Conformance:
         self._patience_s: float = config.getoption("--mq-patience") or PATIENCE_S
         self._keep: Path | None = config.getoption("--mq-history")
         self._json: Path | None = config.getoption("--mq-json")
+        self._html: Path | None = config.getoption("--mq-html")
         self._started: Target | None = None
 
     def asks(self, target: Target, scenario: Scenario) -> bool:
@@ -142,11 +144,13 @@ class Conformance:
         return f"mqbridge conformance: {self.report.level}, seed {self.report.seed}"
 
     def pytest_sessionfinish(self) -> None:
-        from mqbridge_conformance.report import document, to_json
+        from mqbridge_conformance.report import document, page, to_json
 
         self._stop()
         if self._json is not None:
             self._json.write_text(to_json(document(self.report)), encoding="utf-8")
+        if self._html is not None:
+            self._html.write_text(page([document(self.report)]), encoding="utf-8")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_teststatus(self, report: Any) -> Any:

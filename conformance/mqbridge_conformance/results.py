@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mqbridge import Capability, Level, Support
+from mqbridge_conformance.timelines import Shown
 
 __all__ = ["CannotTell", "CheckFailed", "Claims", "Evidence", "Report", "ScenarioResult", "Verdict", "worst"]
 
@@ -95,8 +96,8 @@ class ScenarioResult:
     """What was found and is an error, by the names of the catalogue."""
     counted: Mapping[str, int] = field(default_factory=dict)
     """What was found and is legal here: how often."""
-    timelines: tuple[str, ...] = ()
-    """For each of the first errors, who did what around it."""
+    shown: tuple[Shown, ...] = ()
+    """The first errors, with what lies around them; or what came before a failure that no checker found."""
     faults: tuple[str, ...] = ()
     """What each fault did, in words."""
     history: str = ""

@@ -17,11 +17,9 @@ from mqbridge_conformance.faults import effects
 from mqbridge_conformance.history import History
 from mqbridge_conformance.results import ScenarioResult, Verdict
 from mqbridge_conformance.scenario import Scenario
+from mqbridge_conformance.timelines import before_the_end, what_to_show
 
 __all__ = ["with_history"]
-
-SHOWN = 3
-"""Findings whose sentence and timeline are shown."""
 
 
 def with_history(result: ScenarioResult, scenario: Scenario, history: History, keep: Path | None) -> ScenarioResult:
@@ -36,11 +34,12 @@ def with_history(result: ScenarioResult, scenario: Scenario, history: History, k
     if scenario.fault and passes and not any(fault.had_effect for fault in faults):
         told = "; ".join(fault.text for fault in faults)
         unknown.append(told or "it is about a fault, and there was none")
+    shown = what_to_show(history, errors)
     if errors:
         verdict = Verdict.FAIL
-        reason = "; ".join([*([reason] if reason else []), *map(_sentence, errors[:SHOWN])])
-        if len(errors) > SHOWN:
-            reason += f"; and {len(errors) - SHOWN} more"
+        reason = "; ".join([*([reason] if reason else []), *(_sentence(one.finding) for one in shown)])
+        if len(errors) > len(shown):
+            reason += f"; and {len(errors) - len(shown)} more"
     elif unknown and verdict.green:
         verdict, reason = Verdict.UNKNOWN, "; ".join(unknown)
     judged = replace(
@@ -52,7 +51,10 @@ def with_history(result: ScenarioResult, scenario: Scenario, history: History, k
         faults=tuple(fault.text for fault in faults),
         counted=dict(sorted(Counter(f.anomaly for j in judgements for f in j.findings if f.legal).items())),
     )
-    if keep is None and judged.verdict.green:
+    if not judged.verdict.green:
+        anomaly = next(iter(judged.anomalies), "")
+        judged = replace(judged, shown=shown or before_the_end(history, Finding(anomaly, "", judged.reason, ())))
+    elif keep is None:
         return judged
     return replace(judged, history=str(_kept(judged, history, keep)))
 

@@ -165,6 +165,19 @@ def test_json_and_junit_go_to_files(tmp_path: Path, two_levels: list[str]) -> No
     assert [case.get("name") for case in ET.parse(files[1]).iter("testcase")] == ["short", "long"]
 
 
+def test_a_page_is_made_of_a_run_and_of_files_of_runs(tmp_path: Path, two_levels: list[str]) -> None:
+    """At once, and later from the JSON of several: the same page for the same run."""
+    at_once, later, both = (tmp_path / name for name in ("at_once.html", "later.html", "both.html"))
+    run = str(tmp_path / "run.json")
+    CliRunner().invoke(conformance, ["run", "memory", "--json", run, "--html", str(at_once)])
+    for files, page in (([run], later), ([run, run], both)):
+        done = CliRunner().invoke(conformance, ["page", *files, "--html", str(page)])
+        assert done.exit_code == 0, done.output
+    assert at_once.read_text().startswith("<!doctype html>")
+    assert later.read_text() == at_once.read_text()
+    assert "Run 2" in both.read_text()
+
+
 def test_a_target_is_not_taken_for_the_file_of_json(tmp_path: Path, two_levels: list[str]) -> None:
     """``run --json memory`` would run on another target and write a file called memory."""
     done = CliRunner().invoke(conformance, ["run", "--json", "memory"])
@@ -186,11 +199,12 @@ def test_two_runs_are_compared(tmp_path: Path, two_levels: list[str], monkeypatc
 
 
 @pytest.mark.parametrize("content", [None, "{}"])
-def test_a_file_that_cannot_be_compared_is_a_usage_error(content: str | None, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_a_usage_error(content: str | None, tmp_path: Path) -> None:
     """Not there, or no report: said by its name."""
     path = tmp_path / "run.json"
     if content is not None:
         path.write_text(content)
-    done = CliRunner().invoke(conformance, ["compare", str(path), str(path)])
-    assert done.exit_code == 2
-    assert str(path) in done.stderr
+    for args in (["compare", str(path), str(path)], ["page", str(path), "--html", str(tmp_path / "page.html")]):
+        done = CliRunner().invoke(conformance, args)
+        assert done.exit_code == 2
+        assert str(path) in done.stderr

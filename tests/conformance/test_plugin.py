@@ -13,7 +13,7 @@ import pytest
 import mqbridge as mq
 import mqbridge_conformance
 from mqbridge_conformance.history import load
-from mqbridge_conformance.report import read_document
+from mqbridge_conformance.report import page, read_document
 
 pytest_plugins = ["pytester"]
 
@@ -106,13 +106,16 @@ def test_the_plugins_are_registered_under_the_names_of_their_modules() -> None:
     assert named == {name: name for name in ("mqbridge.testing.plugin", "mqbridge_conformance.plugin")}
 
 
-def test_a_run_is_written_as_json(alone: pytest.Pytester) -> None:
+def test_a_run_is_written_as_json_and_as_a_page(alone: pytest.Pytester) -> None:
     """What ran, failures among it, though pytest itself tells only passed and failed."""
-    done = alone.runpytest_subprocess(*SUITE, "--mq-target=native:", "--mq-json=run.json", "-k", "trip")
+    done = alone.runpytest_subprocess(
+        *SUITE, "--mq-target=native:", "--mq-json=run.json", "--mq-html=run.html", "-k", "trip"
+    )
     done.assert_outcomes(passed=1)
     found = read_document(alone.path / "run.json")
     assert [row["scenario"] for row in found["results"]] == ["round-trip"]
     assert found["run"]["level"] == "quick"
+    assert (alone.path / "run.html").read_text(encoding="utf-8") == page([found])
 
 
 def test_the_level_chooses_the_scenarios(alone: pytest.Pytester) -> None:

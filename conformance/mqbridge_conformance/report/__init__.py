@@ -5,6 +5,7 @@ from mqbridge_conformance.report.comparing import compare
 from mqbridge_conformance.report.document import Document, document, read_document, to_json
 from mqbridge_conformance.report.junit import junit_xml
 from mqbridge_conformance.report.matrix import as_markdown, as_text, summary
+from mqbridge_conformance.report.page import page
 
 __all__ = [
     "SLICE",
@@ -15,6 +16,7 @@ __all__ = [
     "compare",
     "document",
     "junit_xml",
+    "page",
     "read_document",
     "summary",
     "to_json",

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypedDict, cast
 
 import mqbridge as mq
+from mqbridge_conformance.history import Event
+from mqbridge_conformance.history.events import pack_event, unpack_event
 from mqbridge_conformance.report.capabilities import columns, proof_of
 from mqbridge_conformance.results import Report, ScenarioResult, Verdict
+from mqbridge_conformance.timelines import Shown
 
 __all__ = [
     "SCHEMA",
     "ClaimRow",
     "Document",
+    "FindingRow",
     "ResultRow",
     "RunRow",
     "TargetRow",
     "document",
+    "events_of",
     "read_document",
     "to_json",
 ]
@@ -73,10 +79,22 @@ class ClaimRow(TypedDict):
     scenarios: list[str]
 
 
+class FindingRow(TypedDict):
+    """One of the first errors: its anomaly's name, the place, a sentence; the events that prove it, and those that lie
+    around it, each as a line of a history has it. A failure that no checker found has no witness, and what came last
+    around it."""
+
+    anomaly: str
+    where: str
+    text: str
+    witness: list[dict[str, Any]]
+    around: list[dict[str, Any]]
+
+
 class ResultRow(TypedDict):
     """One run of one scenario on one target; `seed` repeats its chance. `anomalies` are errors, by the names of the
-    catalogue; `counted` is what was found and is legal there, how often. `history` is the file that was kept of it, on
-    the machine that ran it; empty for none."""
+    catalogue; `counted` is what was found and is legal there, how often. `faults` says of each fault whether it had an
+    effect. `history` is the file that was kept of it, on the machine that ran it; empty for none."""
 
     scenario: str
     title: str
@@ -91,6 +109,8 @@ class ResultRow(TypedDict):
     proves: list[str]
     anomalies: list[str]
     counted: dict[str, int]
+    faults: list[str]
+    findings: list[FindingRow]
     history: str
 
 
@@ -172,8 +192,26 @@ def _result(result: ScenarioResult) -> ResultRow:
         "proves": [capability.value for capability in result.proves],
         "anomalies": list(result.anomalies),
         "counted": dict(result.counted),
+        "faults": list(result.faults),
+        "findings": [_finding(shown) for shown in result.shown],
         "history": result.history,
     }
+
+
+def _finding(shown: Shown) -> FindingRow:
+    finding = shown.finding
+    return {
+        "anomaly": finding.anomaly,
+        "where": finding.where,
+        "text": finding.text,
+        "witness": [json.loads(pack_event(event)) for event in finding.witness],
+        "around": [json.loads(pack_event(event)) for event in shown.around],
+    }
+
+
+def events_of(rows: Sequence[Mapping[str, Any]]) -> list[Event]:
+    """The events of a witness or of what lies around one."""
+    return [unpack_event(json.dumps(row)) for row in rows]
 
 
 def to_json(found: Document) -> str:

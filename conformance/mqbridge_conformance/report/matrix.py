@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mqbridge_conformance.results import Report, ScenarioResult, Verdict, worst
+from mqbridge_conformance.timelines import Shown, timeline
 
 __all__ = ["Notes", "as_markdown", "as_text", "line", "summary"]
 
@@ -63,8 +64,15 @@ def as_text(report: Report) -> str:
             lines += [f"    exercised: {_counts(result)}"]
             lines += [f"    again: --scenario {result.scenario} --seed {result.seed}"]
             lines += [f"    history: {result.history}"] if result.history else []
+            lines += [text for shown in result.shown for text in _timeline(shown)]
     lines += ["", *(f"[{number}] {text}" for number, text in enumerate(notes, 1))] if notes else []
     return "\n".join([*lines, "", summary(report)])
+
+
+def _timeline(shown: Shown) -> list[str]:
+    finding = shown.finding
+    found = f"{finding.anomaly} at {finding.where}: {finding.text}" if finding.witness else "what was done last:"
+    return ["", f"    {found}", *(f"      {text}" for text in timeline(finding.witness, shown.around).splitlines())]
 
 
 def _counts(result: ScenarioResult) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import mqbridge as mq
 from mqbridge import Capability as Cap
+from mqbridge_conformance.checkers import Finding
 from mqbridge_conformance.report import document, read_document, to_json
+from mqbridge_conformance.report.document import events_of
 from mqbridge_conformance.results import Report, Verdict
+from mqbridge_conformance.timelines import what_to_show
 from tests.conformance.report.made import result
+from tests.conformance.timelines.made import lost
 
 
 def test_json_has_every_run_and_what_it_exercised(report: Report) -> None:
@@ -61,6 +66,19 @@ def test_a_file_is_read_as_it_was_written(report: Report, tmp_path: Path) -> Non
     path = tmp_path / "run.json"
     path.write_text(to_json(document(report)), encoding="utf-8")
     assert read_document(path) == document(report)
+
+
+def test_a_finding_keeps_its_events(report: Report, tmp_path: Path) -> None:
+    """Those that prove it and those around it, each as the history had it: a page can be made of the file alone."""
+    history, witness = lost()
+    shown = what_to_show(history, [Finding("lost-write", "topic:t/2", "p1#3 is not there", witness)])
+    report.results.append(replace(result("three", "folder", Verdict.FAIL), anomalies=("lost-write",), shown=shown))
+    path = tmp_path / "run.json"
+    path.write_text(to_json(document(report)), encoding="utf-8")
+    (row,) = read_document(path)["results"][-1]["findings"]
+    assert (row["anomaly"], row["where"], row["text"]) == ("lost-write", "topic:t/2", "p1#3 is not there")
+    assert tuple(events_of(row["witness"])) == witness
+    assert tuple(events_of(row["around"])) == shown[0].around
 
 
 @pytest.mark.parametrize(

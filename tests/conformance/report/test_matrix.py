@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from mqbridge_conformance.checkers import Finding
 from mqbridge_conformance.report import as_markdown, as_text
-from mqbridge_conformance.results import Report
+from mqbridge_conformance.results import Report, Verdict
+from mqbridge_conformance.timelines import before_the_end, what_to_show
+from tests.conformance.report.made import result
+from tests.conformance.timelines.made import lost
 
 
 def test_text_shows_the_worst_of_each_cell_and_why(report: Report) -> None:
@@ -32,3 +38,20 @@ def test_markdown_is_one_table_with_titles(report: Report) -> None:
     assert lines[0] == "| scenario | what it shows | memory | folder |"
     assert lines[2] == "| one | About one | PASS[1] | FAIL x2 |"
     assert "- [2] a | b" in lines
+
+
+def test_a_failure_is_told_with_its_timeline_and_how_to_have_it_again(report: Report) -> None:
+    """What proves it has stars; a failure that no checker found shows what was done last."""
+    history, witness = lost()
+    found = what_to_show(history, [Finding("lost-write", "topic:t/2", "p1#3 is not there", witness)])
+    last = before_the_end(history, Finding("", "", "it did not come", ()))
+    for shown in (found, last):
+        failed = result("three", "folder", Verdict.FAIL)
+        report.results.append(replace(failed, seed=99, history="/tmp/h.jsonl", shown=shown))
+    lines = as_text(report).splitlines()
+    assert "    again: --scenario three --seed 99" in lines
+    assert "    history: /tmp/h.jsonl" in lines
+    place = lines.index("    lost-write at topic:t/2: p1#3 is not there")
+    assert any(line.startswith("      *") and "send p1#3" in line for line in lines[place:])
+    place = lines.index("    what was done last:")
+    assert any("send p1#6" in line for line in lines[place:])
