@@ -6,10 +6,12 @@ from typing import Final
 
 from mqbridge_conformance.checkers.judging import Checker
 from mqbridge_conformance.checkers.log_commits import log_commits
+from mqbridge_conformance.checkers.log_cycles import log_cycles
 from mqbridge_conformance.checkers.log_losses import log_losses
 from mqbridge_conformance.checkers.log_order import log_order
 from mqbridge_conformance.checkers.log_owners import log_owners
 from mqbridge_conformance.checkers.log_payloads import log_payloads
+from mqbridge_conformance.checkers.log_progress import log_progress
 from mqbridge_conformance.checkers.log_writes import log_writes
 
 __all__ = ["LOG_CHECKERS"]
@@ -21,4 +23,6 @@ LOG_CHECKERS: Final[tuple[Checker, ...]] = (
     log_losses,
     log_owners,
     log_commits,
+    log_progress,
+    log_cycles,
 )
