@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mqbridge_conformance.checkers.exactly_once import EXACTLY_ONCE_CHECKERS
 from mqbridge_conformance.checkers.judging import Checker, Judgement, Profile
 from mqbridge_conformance.checkers.log_catalogue import LOG_CHECKERS
 from mqbridge_conformance.checkers.queue_catalogue import QUEUE_CHECKERS
@@ -14,7 +15,7 @@ from mqbridge_conformance.history import History
 
 __all__ = ["ALL", "judge"]
 
-ALL: Final[tuple[Checker, ...]] = (*LOG_CHECKERS, *QUEUE_CHECKERS)
+ALL: Final[tuple[Checker, ...]] = (*LOG_CHECKERS, *QUEUE_CHECKERS, *EXACTLY_ONCE_CHECKERS)
 
 
 def judge(history: History, profile: Profile | None = None) -> tuple[Judgement, ...]:
