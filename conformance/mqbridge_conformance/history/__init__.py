@@ -4,7 +4,6 @@ from mqbridge_conformance.history.events import Error, Event, Kind, identify
 from mqbridge_conformance.history.loading import History, Operation, load
 from mqbridge_conformance.history.payload import Damaged, Payload
 from mqbridge_conformance.history.recorder import Recorder, error_of
-from mqbridge_conformance.history.timeline import timeline
 
 __all__ = [
     "Damaged",
@@ -18,5 +17,4 @@ __all__ = [
     "error_of",
     "identify",
     "load",
-    "timeline",
 ]

@@ -1,7 +1,8 @@
 """What lies around a finding in its history: what a person wants to see beside the events that prove it.
 
-The rule: the whole story of the same messages comes first, then faults and who owned the place, then what was done in
-the same place, nearest in time; never more than can be looked at.
+The rule: the whole story of the same messages comes first, then faults and who owned the place, then the records next
+to those of the witness in their log, then what was done in the same place, nearest in time; never more than can be
+looked at.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ __all__ = ["AT_MOST", "Shown", "around", "before_the_end", "what_to_show"]
 
 AT_MOST: Final = 30
 """Acts of one finding, those of the witness among them."""
+NEXT_TO: Final = 3
+"""So many offsets away, on either side."""
 _FURNITURE: Final = frozenset("run declare delete open close poll looked left letters flush drained".split())
 """Says nothing about one message, and there is a lot of it."""
 _SEEN: Final = frozenset(("stored", "letter", "committed"))
@@ -41,6 +44,7 @@ class _Scene(NamedTuple):
 
     values: set[str | None]
     places: set[tuple[str | None, int | None]]
+    offsets: set[tuple[str | None, int | None, int]]
     groups: set[str | None]
     lanes: set[str]
     times: list[int]
@@ -51,6 +55,12 @@ class _Scene(NamedTuple):
         return cls(
             {fact.val for fact in facts} - {None},
             {(fact.dest, fact.part) for fact in facts if fact.dest is not None},
+            {
+                (fact.dest, fact.part, fact.off + away)
+                for fact in facts
+                if fact.part is not None and fact.off is not None
+                for away in range(-NEXT_TO, NEXT_TO + 1)
+            },
             {fact.group for fact in facts} - {None},
             {lane_of(act) for act in acts},
             sorted({t for act in acts for t in (act.began_t, act.fact.t)}),
@@ -89,6 +99,7 @@ def _in_turn(scene: _Scene) -> Iterable[Callable[[Act], bool]]:
     yield lambda act: act.fact.f in ("fault", "heal", "sabotage")
     yield lambda act: act.fact.f in ("assigned", "revoked", "lost") and in_place(act)
     yield lambda act: act.fact.f in ("commit", "seek") and lane_of(act) in scene.lanes
+    yield lambda act: act.fact.off is not None and (act.fact.dest, act.fact.part, act.fact.off) in scene.offsets
     yield in_place
 
 

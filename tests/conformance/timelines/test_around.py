@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mqbridge_conformance.checkers import Finding
 from mqbridge_conformance.history import Event
 from mqbridge_conformance.timelines import before_the_end, what_to_show
@@ -41,6 +43,19 @@ def test_the_whole_story_of_the_message_comes_before_anything_else() -> None:
     assert first in found
     assert len(acts_of(story.history)) > len(found) == AT_MOST - 1
     assert min(event.t for event in found if event not in (sent, first)) > first.t, "the rest is what is nearest"
+
+
+def test_the_neighbours_in_the_log_come_before_what_is_only_near_in_time() -> None:
+    """Three offsets on either side, whoever saw them and however long ago."""
+    story = Story()
+    place: dict[str, Any] = {"client": "consumer-1", "dest": TOPIC, "part": 0}
+    for off in range(100, 120):
+        story.say("main", "ok", "deliver", **place, off=off, val=value(TOPIC, off))
+    for off in range(1000):
+        story.say("main", "ok", "deliver", **place, off=1000 + off, val=value(TOPIC, 1000 + off))
+    seen = story.say("main", "ok", "deliver", **place, off=110, val=value(TOPIC, 5000))
+    found = [event.off for event in around(story.history, finding(seen)) if (event.off or 0) < 1000]
+    assert found == [107, 108, 109, 110, 111, 112, 113]
 
 
 def test_a_witness_longer_than_what_is_shown_is_shown_alone_and_whole() -> None:
