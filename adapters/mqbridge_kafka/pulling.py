@@ -267,7 +267,8 @@ class Puller:
         if now_s >= held.until_s:
             return "drop"
         if held.again_s is None:
-            return "return"
+            # What an application holds when its consumer closes is given back by it: the next one must be told.
+            return "release" if held.shown else "return"
         return "hand on" if held.rescue is None else "save"
 
     def _moment_s(self, held: Held) -> float:

@@ -153,7 +153,7 @@ def test_a_rejected_message_is_a_dead_letter_before_it_is_settled(bus: mq.Bus, k
 
 
 def test_closing_gives_back_what_is_out_without_counting_it(bus: mq.Bus) -> None:
-    """What a closed consumer held comes to the next one with the attempt it had."""
+    """What a closed consumer held comes to the next one with the attempt it had, and as delivered before."""
     queue = _queue(bus)
     send(bus, queue, b"1", b"2", b"3")
     with bus.consumer(queue) as consumer:
@@ -161,6 +161,7 @@ def test_closing_gives_back_what_is_out_without_counting_it(bus: mq.Bus) -> None
     with bus.consumer(queue) as consumer:
         again = collect(consumer, 3)
         assert sorted((d.value, d.attempt) for d in again) == [(b"1", 1), (b"2", 1), (b"3", 1)]
+        assert {d.redelivered for d in again} == {True}
         for delivery in again:
             delivery.ack()
 
