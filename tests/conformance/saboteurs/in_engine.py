@@ -6,7 +6,6 @@ words by which the right check, and no other, finds it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,24 +28,7 @@ from mqbridge.native.core.topics.partition import Partition
 from mqbridge.native.queue_client import QueueClient
 from mqbridge.native.replaying import NativeReplay
 from mqbridge.topic_consumer import TopicConsumer
-
-Saboteur = Callable[[pytest.MonkeyPatch], None]
-
-
-def around(owner: Any, name: str, change: Callable[..., Any]) -> Saboteur:
-    """Replace a function by ``change(original, *args, **options)``."""
-
-    def sabotage(patch: pytest.MonkeyPatch) -> None:
-        original = getattr(owner, name)
-
-        @functools.wraps(original)
-        def changed(*args: Any, **options: Any) -> Any:
-            return change(original, *args, **options)
-
-        patch.setattr(owner, name, changed)
-
-    return sabotage
-
+from tests.conformance.saboteurs.breaking import Row, Saboteur, around
 
 # --- records
 
@@ -273,8 +255,7 @@ def _wrong_name(refusal: Any, self: Capabilities, capability: Any, what: str) ->
     return error
 
 
-SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
-    # scenario, what is broken, how, target, and the words of the check that must find it
+SABOTEURS: list[Row] = [
     ("round-trip", "loses headers", _with_records(_without_headers), "memory", "headers: found \\(\\)"),
     ("round-trip", "keeps one header of a name", _with_records(_one_header_a_name), "memory", "'headers'.*: headers"),
     ("round-trip", "makes null empty", _with_records(_null_as_empty), "memory", "'null'.*: value: found b''"),
