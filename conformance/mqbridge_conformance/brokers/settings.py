@@ -176,7 +176,12 @@ management.sample_retention_policies.detailed.minute = 1
 
 _RABBITMQ_ADVANCED: Final = """\
 %% The same for quorum queues and streams, which report at ticks of their own; rabbitmq.conf has no names for these.
-[{rabbit, [{quorum_tick_interval, 200}, {stream_tick_interval, 200}]}].
+%% A dead letter that its queue refused is tried again after three minutes by default.
+[{rabbit, [
+  {quorum_tick_interval, 200},
+  {stream_tick_interval, 200},
+  {dead_letter_worker_publisher_confirm_timeout, 1000}
+]}].
 """
 
 RABBITMQ_FILES: Final[Mapping[str, str]] = {
