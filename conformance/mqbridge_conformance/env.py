@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,6 +107,22 @@ class Env:
     def payload(self, destination: object, producer: str, number: int, *, key: str = "-", pad: int = 0) -> bytes:
         """A value that says where it belongs, who sent it as the how-manieth, and whether it is whole."""
         return Payload(self._token, str(destination), key, producer, number).encode(pad)
+
+    def send(
+        self, destination: Any, numbers: Iterable[int], producer: str = "one", *, key: str | None = None, **each: Any
+    ) -> list[bytes]:
+        """Payloads with these numbers, sent and confirmed; `each` are further arguments of every send."""
+        values = [self.payload(destination, producer, number, key=key or "-") for number in numbers]
+        with self.bus.producer() as sender:
+            for receipt in [sender.send(destination, value, key=key, **each) for value in values]:
+                receipt.result(self.patience_s)
+        return values
+
+    def ack(self, consumer: Any, deliveries: Iterable[mq.Delivery[Any]]) -> None:
+        """Ack each, and wait until the broker has it."""
+        for delivery in deliveries:
+            delivery.ack()
+        consumer.commit(self.patience_s)
 
     # --- parties
 

@@ -10,10 +10,15 @@ from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
-from tests.conformance.saboteurs import in_engine, in_topics
-from tests.conformance.saboteurs.in_engine import Saboteur
+from tests.conformance.saboteurs import in_engine, in_limits, in_queues, in_topics
+from tests.conformance.saboteurs.breaking import Saboteur
 
-SABOTEURS = [*in_engine.SABOTEURS, *in_topics.SABOTEURS]
+SABOTEURS = [
+    *in_engine.SABOTEURS,
+    *in_topics.SABOTEURS,
+    *in_queues.SABOTEURS,
+    *in_limits.SABOTEURS,
+]
 PATIENCE_S = 1.5
 SESSION_PATIENCE_S = 3.0
 """For those that wait until the session of a killed member is over."""

@@ -147,6 +147,8 @@ class KafkaObserver(Observer):
             if not topic.endswith(_QUEUE):
                 continue
             progress = self._progress(topic.removesuffix(_QUEUE))
+            if progress and all(at.lag == 0 for at in progress.values()):
+                continue  # the start of a share group moves with its next write, and may stay behind until then
             for message in self._read(topic):
                 settled = progress.get(message.partition() or 0, ShareProgress(0, 0)).start
                 if (message.offset() or 0) >= settled and _library_header(message, "death-queue") == queue:

@@ -5,6 +5,7 @@ from mqbridge_conformance.scenarios import (
     dead_letters,
     errors,
     groups,
+    limits,
     messages,
     ordering,
     partitioning,
@@ -25,6 +26,7 @@ ALL: tuple[Scenario, ...] = (
     *queues.ALL,
     *settlement.ALL,
     *dead_letters.ALL,
+    *limits.ALL,
     *routing.ALL,
     *errors.ALL,
 )

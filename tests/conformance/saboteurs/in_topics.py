@@ -21,7 +21,8 @@ from mqbridge.native.replaying import NativeReplay
 from mqbridge.redelivery import Redelivery
 from mqbridge.semantics import partitioners
 from mqbridge.topic_consumer import TopicConsumer
-from tests.conformance.saboteurs.in_engine import Saboteur, around, begins_late, commits_past_the_gap, replay_joins
+from tests.conformance.saboteurs.breaking import Saboteur, around
+from tests.conformance.saboteurs.in_engine import begins_late, commits_past_the_gap, replay_joins
 
 __all__ = ["SABOTEURS"]
 
