@@ -305,8 +305,9 @@ class Producer:
 
     def _extras(self, route: _Route, routing_key: Any, expires_in_s: Any, priority: Any, delay_s: Any) -> Extras | None:
         destination = route.destination
+        routed = isinstance(destination, Exchange)
         if routing_key:
-            if not isinstance(destination, Exchange):
+            if not routed:
                 raise InvalidSpec(
                     f"routing_key is for exchanges; {destination} is a {destination.kind}. Nothing was sent.",
                     field="routing_key",
@@ -316,7 +317,7 @@ class Producer:
                     "a routing key is a str of at most 255 bytes (AMQP 0-9-1 shortstr)", field="routing_key"
                 )
         if expires_in_s is None and priority is None and delay_s is None:
-            return Extras(routing_key) if isinstance(destination, Exchange) else None
+            return Extras(routing_key) if routed else None
         for name, value, capability in (
             ("expires_in_s", expires_in_s, Cap.MESSAGE_TTL),
             ("priority", priority, Cap.PRIORITY),
@@ -330,7 +331,7 @@ class Producer:
                 raise InvalidSpec(f"{name} must be a number from 0 on, not {value!r}", field=name)
             self._bus.capabilities.need(capability, f"send({name}=...)")
         return Extras(
-            routing_key,
+            routing_key if routed else None,
             None if expires_in_s is None else round(expires_in_s * 1000),
             None if priority is None else int(priority),
             None if delay_s is None else round(delay_s * 1000),

@@ -149,9 +149,10 @@ class Connection(Protocol):
 
 
 class Extras(NamedTuple):
-    """What few messages carry. Times are milliseconds."""
+    """What few messages carry. Times are milliseconds. `routing_key` is a text, maybe an empty one, for what is sent to
+    an exchange, and None for the rest: the receiver is told it as it was sent."""
 
-    routing_key: str = ""
+    routing_key: str | None = None
     expires_in_ms: int | None = None
     priority: int | None = None
     delay_ms: int | None = None

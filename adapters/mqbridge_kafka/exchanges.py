@@ -107,7 +107,7 @@ class ExchangeChannel:
         message_id: str | None,
         extras: spi.Extras | None,
     ) -> int:
-        routing_key = "" if extras is None else extras.routing_key
+        routing_key = (extras.routing_key if extras is not None else None) or ""
         native = headers_for_queue(headers, timestamp_ms, message_id, extras, now_ms())
         with self._turn:
             if self._left:

@@ -29,7 +29,7 @@ def headers_for_queue(
     """The record's headers. Where the sender gives a timestamp, the time it came into the queue is told beside it."""
     extra: list[tuple[str, bytes]] = []
     if extras is not None:
-        if extras.routing_key:
+        if extras.routing_key is not None:
             extra.append((reserved.ROUTING_KEY, extras.routing_key.encode()))
         if extras.expires_in_ms is not None:
             extra.append((reserved.EXPIRES_MS, b"%d" % extras.expires_in_ms))

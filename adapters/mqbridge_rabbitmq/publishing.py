@@ -356,7 +356,7 @@ class ExchangeChannel(BaseChannel):
         message_id: str | None,
         extras: spi.Extras | None,
     ) -> int:
-        routing_key = "" if extras is None else extras.routing_key
+        routing_key = (extras.routing_key if extras is not None else None) or ""
         return self.take(value, key, headers, timestamp_ms, message_id, extras, routing_key)
 
     def _routed(self, item: Item) -> str | None:

@@ -508,7 +508,7 @@ def rebuild(failure: dict[str, Any]) -> MqbridgeError:
 
 def _extra_headers(extras: spi.Extras) -> RawHeaders:
     pairs: list[tuple[str, bytes]] = []
-    if extras.routing_key:
+    if extras.routing_key is not None:
         pairs.append((reserved.ROUTING_KEY, extras.routing_key.encode()))
     for name, value in (
         (reserved.EXPIRES_MS, extras.expires_in_ms),

@@ -123,3 +123,17 @@ def test_a_record_that_comes_after_close_is_sent_all_the_same(bus: mq.Bus, desti
     race.let_go()
     wait_until(lambda: race.receipts[b"slow"].done)
     assert race.receipts[b"slow"].exception(0) is None
+
+
+def test_an_empty_routing_key_is_told_as_it_was_sent() -> None:
+    """Through an exchange it is an empty text; straight to a queue there is none. An empty one was told as none."""
+    exchange = mq.Exchange("events", type="fanout")
+    with mq.connect("native:") as bus:
+        bus.admin.ensure(WORK, exchange, mq.Binding(exchange, WORK))
+        with bus.producer() as producer, bus.consumer(WORK) as consumer:
+            producer.send(exchange, b"through", expires_in_s=60)
+            producer.send(exchange, b"too")
+            producer.send(WORK, b"straight", expires_in_s=60)
+            producer.flush(10)
+            got = [(d.raw, d.routing_key) for d in consumer.poll() + consumer.poll(timeout=0.1)]
+    assert got == [(b"through", ""), (b"too", ""), (b"straight", None)]
