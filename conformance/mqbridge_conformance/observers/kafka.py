@@ -141,18 +141,25 @@ class KafkaObserver(Observer):
             pause.wait(0.05)
 
     def letters(self, queue: str) -> list[Letter]:
-        """In whichever queue they are, for where they go is the specification's business; what is settled is gone."""
+        """In whichever queue they are, for where they go is the specification's business; what is settled is gone.
+
+        The broker tells where what is not settled begins, and how much it is. The beginning stays behind while nothing
+        before it needs to be written down; so of some among many it cannot be told which they are.
+        """
         out: list[tuple[int, Letter]] = []
         for topic in self._topics():
             if not topic.endswith(_QUEUE):
                 continue
             progress = self._progress(topic.removesuffix(_QUEUE))
-            if progress and all(at.lag == 0 for at in progress.values()):
-                continue  # the start of a share group moves with its next write, and may stay behind until then
-            for message in self._read(topic):
-                settled = progress.get(message.partition() or 0, ShareProgress(0, 0)).start
-                if (message.offset() or 0) >= settled and _library_header(message, "death-queue") == queue:
-                    out.append((int(_library_header(message, "death-at-ms") or 0), _letter(message)))
+            for partition in self._partitions(topic):
+                at = progress.get(partition, ShareProgress(0, -1))
+                left = [message for message in self._read(topic, [partition]) if (message.offset() or 0) >= at.start]
+                letters = [message for message in left if _library_header(message, "death-queue") == queue]
+                if letters and at.start >= 0 and 0 < at.lag < len(left):
+                    raise CannotTell(f"{self.how} can tell that {at.lag} of {len(left)} in {topic} are left, not which")
+                if at.start < 0 or at.lag != 0:
+                    dead_at = [int(_library_header(message, "death-at-ms") or 0) for message in letters]
+                    out += zip(dead_at, map(_letter, letters), strict=True)
         return [letter for _, letter in sorted(out, key=lambda found: found[0])]
 
     def snapshot(self) -> dict[str, Any]:

@@ -155,12 +155,7 @@ def test_a_queue_in_use_is_counted_by_what_is_not_settled(raw: Raw, observer: Ka
     consumer = ShareConsumer({**raw.base, "group.id": group, "share.acknowledgement.mode": "explicit"})
     try:
         consumer.subscribe([topic])
-        while verbs:
-            for message in consumer.poll(0.5):
-                value = message.value()
-                assert isinstance(value, bytes)
-                consumer.acknowledge(message, verbs.pop(value, AcknowledgeType.RELEASE))
-            consumer.commit_sync()
+        _settle(consumer, verbs)
     finally:
         consumer.close()
     assert observer.held(queue) == 2
@@ -180,6 +175,42 @@ def test_dead_letters_are_told_by_the_queue_they_died_in(raw: Raw, observer: Kaf
         Letter(None, value, (("own", b"1"),), 1, None, "rejected", f"queue:{origin}", 2, "why")
         for value in (b"10", b"20")
     ]
+
+
+def test_a_settled_dead_letter_is_gone_though_the_log_keeps_it(raw: Raw, observer: KafkaObserver) -> None:
+    """The broker leaves the beginning of a share partition where it was when all before the end is settled; of one that
+    is settled among others it is not guessed which."""
+    origin = f"origin-{raw.token}"
+    topic = raw.topic(f"settled-{raw.token}.mqq")
+    group = f"mqbridge.settled-{raw.token}"
+    from_start = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[from_start])
+    raw.admin.incremental_alter_configs([resource])[resource].result(10)
+    headers: list[Any] = [("mqbridge-death-reason", b"rejected"), ("mqbridge-death-queue", origin.encode())]
+    raw.send(topic, b"first", headers=headers)
+    assert [letter.value for letter in observer.letters(origin)] == [b"first"]
+    consumer = ShareConsumer({**raw.base, "group.id": group, "share.acknowledgement.mode": "explicit"})
+    try:
+        consumer.subscribe([topic])
+        _settle(consumer, {b"first": AcknowledgeType.ACCEPT})
+        assert observer.letters(origin) == []
+        for value in (b"second", b"third"):
+            raw.send(topic, value, headers=headers)
+        _settle(consumer, {b"second": AcknowledgeType.RELEASE, b"third": AcknowledgeType.ACCEPT})
+    finally:
+        consumer.close()
+    with pytest.raises(CannotTell, match="1 of 2"):
+        observer.letters(origin)
+
+
+def _settle(consumer: ShareConsumer, verbs: dict[bytes, AcknowledgeType]) -> None:
+    """Settle each once, by its value; what comes again is given back."""
+    while verbs:
+        for message in consumer.poll(0.5):
+            value = message.value()
+            assert isinstance(value, bytes)
+            consumer.acknowledge(message, verbs.pop(value, AcknowledgeType.RELEASE))
+        consumer.commit_sync()
 
 
 def test_a_snapshot_tells_one_more_record(raw: Raw, observer: KafkaObserver) -> None:
