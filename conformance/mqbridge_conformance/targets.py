@@ -101,7 +101,6 @@ class _Native(Target):
     """The engine in this library, which has its version."""
 
     engine = "native"
-    threads = True
 
     def versions(self) -> dict[str, str]:
         return {"native": mq.__version__}
@@ -109,6 +108,8 @@ class _Native(Target):
 
 class NativeMemory(_Native):
     """``native:`` in memory. There is no other process, so parties are threads and the observer a second connection."""
+
+    threads = True
 
     def __init__(self, url: str = "native:") -> None:
         self.name = "native, memory"

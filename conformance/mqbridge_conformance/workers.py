@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.parties import END_WAIT_S, Ended, Link, pack, unpack
-from mqbridge_conformance.programs import single, traffic
+from mqbridge_conformance.programs import settling, single, traffic
 
 __all__ = ["PROGRAMS", "perform"]
 
@@ -49,6 +49,7 @@ PROGRAMS: Final[dict[str, Callable[..., None]]] = {
     "produce": single.produce,
     "send": traffic.send,
     "share": single.share,
+    "take": settling.take,
 }
 
 

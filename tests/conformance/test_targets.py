@@ -24,6 +24,7 @@ def test_targets_are_found_by_name_and_by_url(tmp_path: Path) -> None:
         target.connect().close()
         assert target.observer.names().topics == {}
     assert (tmp_path / "own").is_dir(), "a folder that was given is not removed"
+    assert [target.threads for target in targets_for("native")] == [True, False, False]
     assert targets_for("native:")[0].url != targets_for("native:")[0].url, "two runs would meet"
     assert [targets_for(text)[0].engine for text in ("kafka", "kafka://h:1", "rabbitmq", "amqps://h/")] == [
         "kafka",

@@ -8,6 +8,7 @@ import pytest
 
 from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
+from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
 from tests.conformance.saboteurs import in_engine, in_limits, in_queues, in_topics
@@ -22,7 +23,15 @@ SABOTEURS = [
 PATIENCE_S = 1.5
 SESSION_PATIENCE_S = 3.0
 """For those that wait until the session of a killed member is over."""
+PROCESS_PATIENCE_S = 8.0
+"""For those that start processes and wait for what one of them has."""
 SCENARIOS = {scenario.name: scenario for scenario in ALL}
+
+
+def _patience_s(scenario: Scenario) -> float:
+    if scenario.processes:
+        return PROCESS_PATIENCE_S
+    return SESSION_PATIENCE_S if "kills" in scenario.exercises else PATIENCE_S
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ def test_a_broken_engine_fails(
 ) -> None:
     """The verdict is FAIL, never UNKNOWN or green, and the reason names what is broken."""
     (target,) = targets_for(where)
-    patience_s = SESSION_PATIENCE_S if "kills" in SCENARIOS[name].exercises else PATIENCE_S
+    patience_s = _patience_s(SCENARIOS[name])
     with target:
         sabotage(monkeypatch)
         result, _ = run_scenario(SCENARIOS[name], target, patience_s=patience_s)

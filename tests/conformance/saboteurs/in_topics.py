@@ -5,6 +5,7 @@ The lines of its table go by the families of the scenarios, in their order.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -12,13 +13,18 @@ import pytest
 
 import mqbridge as mq
 from mqbridge.admin import Admin
+from mqbridge.consumer import BaseConsumer
 from mqbridge.dispatch import Dispatcher
+from mqbridge.ledger import Page
 from mqbridge.native import sending
 from mqbridge.native.administering import NativeAdmin
 from mqbridge.native.core.topics.groups import GroupRoom
+from mqbridge.native.core.topics.membership import Member, Membership
+from mqbridge.native.core.topics.offsets import GroupOffsets
 from mqbridge.native.core.topics.partition import Partition
+from mqbridge.native.group_member import GroupMember
 from mqbridge.native.replaying import NativeReplay
-from mqbridge.redelivery import Redelivery
+from mqbridge.redelivery import DeadLetters, Redelivery
 from mqbridge.semantics import partitioners
 from mqbridge.topic_consumer import TopicConsumer
 from tests.conformance.saboteurs.breaking import Saboteur, around
@@ -75,6 +81,96 @@ def _never_dry(reset: Any, self: Admin, group: str, topic: Any, to: Any, *, dry_
 def _one_further(commit: Any, self: NativeAdmin, group: str, topic: Any, offsets: dict[int, int], done: Any) -> None:
     commit(self, group, topic, {partition: max(offset - 1, 0) for partition, offset in offsets.items()}, done)
 
+
+# --- groups
+
+
+def _one_left_out(retarget: Any, self: Membership) -> None:
+    """The highest partition is nobody's."""
+    retarget(self)
+    highest = max((place for part in self._target.values() for place in part), default=None)
+    self._target = {member: [place for place in part if place != highest] for member, part in self._target.items()}
+
+
+def _always_all_back(rebalance: Any, self: Membership, now_s: float) -> Any:
+    self.protocol, kept = "eager", self.protocol
+    try:
+        return rebalance(self, now_s)
+    finally:
+        self.protocol = kept
+
+
+def _only_what_moves(rebalance: Any, self: Membership, now_s: float) -> Any:
+    self.protocol, kept = "cooperative", self.protocol
+    try:
+        return rebalance(self, now_s)
+    finally:
+        self.protocol = kept
+
+
+def _nameless(patch: pytest.MonkeyPatch) -> None:
+    """An instance id is taken, and means nothing."""
+    patch.setattr(Membership, "of_instance", lambda self, instance_id: None)
+    patch.setattr(Member, "identity", property(lambda self: self.member_id))
+
+
+def _skips(patch: pytest.MonkeyPatch) -> None:
+    """Where something was committed and more is there, the next owner misses the first message."""
+    telling: list[GroupRoom] = []
+    position, tell = GroupOffsets.position, GroupRoom._tell
+
+    def told(self: GroupRoom, group: Any, effects: Any) -> None:
+        telling.append(self)
+        try:
+            tell(self, group, effects)
+        finally:
+            telling.pop()
+
+    def skipped(self: GroupOffsets, place: tuple[str, int]) -> int | None:
+        found = position(self, place)
+        more = bool(telling and found) and telling[-1]._topics.partitions(place[0])[place[1]].end > (found or 0)
+        return (found or 0) + 1 if more else found
+
+    patch.setattr(GroupRoom, "_tell", told)
+    patch.setattr(GroupOffsets, "position", skipped)
+
+
+def _patient_for_ever(heartbeat: Any, self: GroupMember) -> None:
+    self._last_take_s = self._connection.clock.mono_s()
+    heartbeat(self)
+
+
+def _settles_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    original = TopicConsumer.commit
+
+    def commit(self: TopicConsumer[Any], timeout: float = 30.0) -> None:
+        with contextlib.suppress(mq.LeaseLost):
+            original(self, timeout)
+
+    patch.setattr(TopicConsumer, "commit", commit)
+    patch.setattr(Page, "refuse", lambda self, index: None)
+
+
+# --- settlement
+
+
+def _dies_without_a_trace(die: Any, self: TopicConsumer[Any], delivery: Any, reason: str, error: Any) -> None:
+    self._hold(delivery).finish()
+
+
+def _dies_for_no_reason(bury: Any, self: DeadLetters, delivery: Any, reason: str, error: Any) -> Any:
+    return bury(self, delivery, reason, None)
+
+
+def _settled_when_acked(hand_out: Any, self: TopicConsumer[Any], *args: Any) -> Any:
+    asked, self._ack = self._ack, "explicit"
+    try:
+        return hand_out(self, *args)
+    finally:
+        self._ack = asked
+
+
+_LEFT_OUT = around(Membership, "_retarget", _one_left_out)
 
 SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
     # scenario, what is broken, how, target, and the words of the check that must find it
@@ -146,5 +242,118 @@ SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
         around(NativeReplay, "begin", replay_joins),
         "memory",
         "the groups, before and after",
+    ),
+    *(
+        (f"assignment-{protocol}", "leaves a partition out", _LEFT_OUT, "memory", "7 partitions among 3 members")
+        for protocol in ("cooperative", "eager", "server")
+    ),
+    (
+        "rebalance-pause-cooperative",
+        "asks all back",
+        around(Membership, "_rebalance", _always_all_back),
+        "memory",
+        "what the first member had to give back",
+    ),
+    (
+        "rebalance-pause-eager",
+        "asks back what moves",
+        around(Membership, "_rebalance", _only_what_moves),
+        "memory",
+        "what the first member had to give back",
+    ),
+    ("members-come-and-go", "leaves a partition out", _LEFT_OUT, "memory", "how many partitions each member has"),
+    ("members-come-and-go", "skips at a handover", _skips, "memory", "unseen|handover-gap|poll-skip"),
+    ("member-crash", "skips at a handover", _skips, "memory", "what was sent meanwhile|handover-gap"),
+    ("rolling-restart", "skips at a handover", _skips, "memory", "unseen|handover-gap|poll-skip"),
+    (
+        "stalled-member-fenced",
+        "keeps a member that does not poll",
+        around(GroupMember, "heartbeat", _patient_for_ever),
+        "memory",
+        "what the stalled member had not settled: 0 of 6",
+    ),
+    (
+        "stalled-member-fenced",
+        "does not say that it refused",
+        _settles_without_a_lease,
+        "memory",
+        "settled a message after its lease was lost",
+    ),
+    (
+        "stopped-member-fenced",
+        "lets no session end",
+        around(Membership, "expire", lambda expire, self, now_s: []),
+        "folder",
+        "what the stopped member had not settled: 0 of 10",
+    ),
+    (
+        "static-member-restart",
+        "does not know a member by its name",
+        _nameless,
+        "memory",
+        "it has its partitions again|moves at the steady one",
+    ),
+    (
+        "pause-and-resume",
+        "does not pause",
+        around(GroupMember, "_set_paused", lambda set_paused, self, places, paused: None),
+        "memory",
+        "what comes in a pause",
+    ),
+    (
+        "seek",
+        "goes one too far",
+        around(GroupMember, "seek", lambda seek, self, place, offset: seek(self, place, offset + 1)),
+        "memory",
+        "after a seek back",
+    ),
+    (
+        "out-of-order-ack",
+        "commits past the gap",
+        commits_past_the_gap,
+        "memory",
+        "the offset, with the first one acked",
+    ),
+    (
+        "settle-once-on-a-topic",
+        "settles twice",
+        around(Page, "refuse", lambda refuse, self, index: None),
+        "memory",
+        "after ack\\(\\): no error",
+    ),
+    (
+        "settle-once-on-a-topic",
+        "does not wait",
+        around(TopicConsumer, "_schedule", lambda schedule, self, redelivery, delay_s: schedule(self, redelivery, 0.0)),
+        "memory",
+        "delay-early|released for 0.3 s",
+    ),
+    (
+        "topic-dead-letter",
+        "drops what is given up",
+        around(TopicConsumer, "_die", _dies_without_a_trace),
+        "memory",
+        "the dead-letter topic: found",
+    ),
+    (
+        "topic-dead-letter",
+        "does not say the error",
+        around(DeadLetters, "bury", _dies_for_no_reason),
+        "memory",
+        "key, reason, attempts and error",
+    ),
+    (
+        "ack-before",
+        "waits for the ack",
+        around(TopicConsumer, "_hand_out", _settled_when_acked),
+        "memory",
+        "0 is committed where",
+    ),
+    (
+        "ack-auto",
+        "commits what is acked alone",
+        around(BaseConsumer, "_seen", lambda seen, self, deliveries: None),
+        "memory",
+        "what is committed by the clock: still",
     ),
 ]

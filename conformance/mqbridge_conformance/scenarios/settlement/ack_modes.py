@@ -1,0 +1,90 @@
+"""Settling before the handler sees a message, and by the clock: what each of them gives up, seen through a crash."""
+
+from __future__ import annotations
+
+import mqbridge as mq
+from mqbridge import Capability as Cap
+from mqbridge_conformance.env import Env
+from mqbridge_conformance.parties import Party
+from mqbridge_conformance.scenario import scenario
+from mqbridge_conformance.scenarios.arranging import acked, filled, number, numbers
+
+RECORDS, TAKEN = 10, 4
+NEVER_S, SOON_S = 3600.0, 0.1
+SESSION_S = 1.5
+"""Of the member that is killed: how long its heir waits."""
+
+
+@scenario(
+    "ack-before",
+    "ack='before' is at most once: what a member that crashed was shown never comes again, settled by nobody",
+    needs=(Cap.GROUPS, Cap.PARTITION_CUSTOM),
+    proves=(Cap.GROUPS,),
+    exercises=("kills", "shown", "settled_unseen"),
+    guarantee="at-most-once",
+)
+def ack_before(env: Env) -> None:
+    topic, group = env.topic(), env.group()
+    filled(env, topic, range(RECORDS))
+    victim, offsets = _taken(env, topic, group, ack="before")
+    place = {f"{topic.name}/0": offsets[-1] + 1}
+    found = env.observer.committed(group)
+    if found is not None:
+        at = found.get(f"{topic.name}/0", 0)
+        env.check(at >= offsets[-1] + 1, f"{at} is committed where {place} and more is due", "commit-lost")
+    env.kill(victim)
+    last = filled(env, topic, [RECORDS])
+    with env.bus.consumer(topic, group=group, start=mq.EARLIEST, ack="before") as heir:
+        got: list[mq.Delivery[bytes]] = []
+        while not got or number(got[-1]) != RECORDS:
+            got += env.receive(heir, 1, f"the last one, {last}")
+        found_again = [one for one in numbers(got) if one < TAKEN]
+        env.equal(found_again, [], "messages that were shown before and come again", "duplicate")
+        env.count("shown", TAKEN)
+        env.count("settled_unseen", RECORDS + 1 - len(got))
+        env.raises(mq.AlreadySettled, got[-1].ack, "ack() of what was settled before it was shown", "double-settle")
+    env.equal(len({*numbers(got)}), len(got), "messages that came to the heir, each once", "duplicate")
+    env.drained(topic, group)
+    env.observer.records(topic.name)
+
+
+@scenario(
+    "ack-auto",
+    "ack='auto' commits what poll returned, by the clock: a crash before that repeats, a crash after that loses",
+    needs=(Cap.GROUPS, Cap.PARTITION_CUSTOM),
+    proves=(Cap.GROUPS,),
+    exercises=("kills", "repeated", "lost_with_its_member"),
+    fault=True,
+)
+def ack_auto(env: Env) -> None:
+    topic, early, late = env.topic(), env.group("early"), env.group("late")
+    filled(env, topic, range(RECORDS))
+    victim, offsets = _taken(env, topic, early, ack="auto", settle_interval_s=NEVER_S)
+    env.kill(victim)
+    with env.bus.consumer(topic, group=early, start=mq.LATEST) as heir:
+        got = env.receive(heir, RECORDS, "all of it, for nothing was committed")
+        what = "what comes again after a crash before the commit"
+        env.equal(numbers(got), list(range(RECORDS)), what, "handover-gap")
+        env.count("repeated", TAKEN)
+        acked(env, heir, got)
+    env.drained(topic, early)
+    victim, offsets = _taken(env, topic, late, ack="auto", settle_interval_s=SOON_S)
+    place = {(topic.name, 0): offsets[-1] + 1}
+    committed = lambda: dict(env.bus.admin.describe_group(late).committed)  # noqa: E731
+    env.eventually(committed, place, "what is committed by the clock", "commit-lost")
+    env.kill(victim)
+    with env.bus.consumer(topic, group=late, start=mq.LATEST) as heir:
+        rest = env.receive(heir, RECORDS - TAKEN, "what the crashed member was not shown")
+        env.equal(numbers(rest), list(range(TAKEN, RECORDS)), "what comes after a crash after the commit", "duplicate")
+        env.count("lost_with_its_member", TAKEN)
+        acked(env, heir, rest)
+    env.drained(topic, late)
+    env.observer.records(topic.name)
+
+
+def _taken(env: Env, topic: mq.Topic[bytes], group: str, **options: object) -> tuple[Party, list[int]]:
+    """A member that took some messages, settles none by a verb, and still lives; and their offsets."""
+    given = {"group": group, "session_timeout_s": SESSION_S, **options}
+    party = env.spawn("take", topic=topic.name, take=TAKEN, ack=[], options=given)
+    offsets: list[int] = party.expect("held", env.patience_s)["offsets"]
+    return party, offsets
