@@ -63,6 +63,12 @@ _SHORT_WAITS: Final = {
     "KAFKA_BROKER_HEARTBEAT_INTERVAL_MS": "500",
     # The smallest session that a classic member may ask for: 6 s, too long to wait for in every test of a crash.
     "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "500",
+    # Retention and compaction take whole segments, of a gigabyte by default, and come every five minutes or every 15 s,
+    # the first time after 30 s.
+    "KAFKA_LOG_SEGMENT_BYTES": "1048576",
+    "KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS": "500",
+    "KAFKA_LOG_INITIAL_TASK_DELAY_MS": "500",
+    "KAFKA_LOG_CLEANER_BACKOFF_MS": "500",
     # With the consumer protocol (KIP-848) the broker decides: 45 s would be waited for after every killed member. The
     # upper end stays, so that a test can ask for the broker's usual.
     "KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS": "1000",

@@ -13,6 +13,7 @@ from mqbridge_conformance.scenarios import (
     replay,
     routing,
     settlement,
+    topics,
 )
 
 __all__ = ["ALL"]
@@ -23,6 +24,7 @@ ALL: tuple[Scenario, ...] = (
     *partitioning.ALL,
     *groups.ALL,
     *replay.ALL,
+    *topics.ALL,
     *queues.ALL,
     *settlement.ALL,
     *dead_letters.ALL,

@@ -245,7 +245,7 @@ def _refused_after_it_was_made(ensure: Any, self: Admin, *specs: Any) -> None:
     ensure(self, *specs)
 
 
-def _nothing_refused(need: Any, self: Capabilities, capability: Any, what: str) -> None:
+def nothing_refused(need: Any, self: Capabilities, capability: Any, what: str) -> None:
     return
 
 
@@ -386,6 +386,6 @@ SABOTEURS: list[Row] = [
         "folder",
         "shows after .* was refused",
     ),
-    ("refusals", "refuses nothing", around(Capabilities, "need", _nothing_refused), "memory", "no error, but None"),
+    ("refusals", "refuses nothing", around(Capabilities, "need", nothing_refused), "memory", "no error, but None"),
     ("refusals", "names another capability", around(Capabilities, "refusal", _wrong_name), "memory", "SOMETHING_ELSE"),
 ]

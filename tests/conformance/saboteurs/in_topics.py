@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import mqbridge as mq
+from mqbridge import admin
 from mqbridge.admin import Admin
+from mqbridge.capabilities import Capabilities
 from mqbridge.consumer import BaseConsumer
 from mqbridge.dispatch import Dispatcher
 from mqbridge.ledger import Page
 from mqbridge.native import sending
 from mqbridge.native.administering import NativeAdmin
+from mqbridge.native.core.topics import retention
 from mqbridge.native.core.topics.groups import GroupRoom
 from mqbridge.native.core.topics.membership import Member, Membership
 from mqbridge.native.core.topics.offsets import GroupOffsets
@@ -27,8 +31,8 @@ from mqbridge.native.replaying import NativeReplay
 from mqbridge.redelivery import DeadLetters, Redelivery
 from mqbridge.semantics import partitioners
 from mqbridge.topic_consumer import TopicConsumer
-from tests.conformance.saboteurs.breaking import Saboteur, around
-from tests.conformance.saboteurs.in_engine import begins_late, commits_past_the_gap, replay_joins
+from tests.conformance.saboteurs.breaking import Row, around
+from tests.conformance.saboteurs.in_engine import begins_late, commits_past_the_gap, nothing_refused, replay_joins
 
 __all__ = ["SABOTEURS"]
 
@@ -151,6 +155,27 @@ def _settles_without_a_lease(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Page, "refuse", lambda self, index: None)
 
 
+# --- topics
+
+
+def _no_difference(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(admin, "diff", lambda wanted, found: ())
+
+
+def _no_lag(describe: Any, self: Admin, group: str) -> Any:
+    found = describe(self, group)
+    return replace(found, lag_messages=dict.fromkeys(found.lag_messages, 0))
+
+
+def _one_less(lag: Any, self: TopicConsumer[Any]) -> dict[tuple[str, int], int]:
+    return {place: max(count - 1, 0) for place, count in lag(self).items()}
+
+
+def _all_when_too_large(outdated: Any, segments: Any, limits: Any, wall_ms: int) -> int:
+    too_large = limits.max_bytes is not None and sum(one.size_bytes for one in segments) > limits.max_bytes
+    return len(segments) if too_large else outdated(segments, limits, wall_ms)
+
+
 # --- settlement
 
 
@@ -172,8 +197,7 @@ def _settled_when_acked(hand_out: Any, self: TopicConsumer[Any], *args: Any) -> 
 
 _LEFT_OUT = around(Membership, "_retarget", _one_left_out)
 
-SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
-    # scenario, what is broken, how, target, and the words of the check that must find it
+SABOTEURS: list[Row] = [
     (
         "order-across-restart",
         "commits what is unsettled",
@@ -356,4 +380,42 @@ SABOTEURS: list[tuple[str, str, Saboteur, str, str]] = [
         "memory",
         "what is committed by the clock: still",
     ),
+    ("topic-specified", "overlooks what differs", _no_difference, "memory", "the plan for another number"),
+    ("lag-is-truth", "says that nothing is left", around(Admin, "describe_group", _no_lag), "memory", "as described"),
+    (
+        "lag-is-truth",
+        "does not count the last one",
+        around(TopicConsumer, "lag", _one_less),
+        "memory",
+        "as the member tells it",
+    ),
+    (
+        "partitions-added",
+        "does not tell members",
+        around(Membership, "partitions_added", lambda added, self, topic, now_s: []),
+        "memory",
+        "all of it, by a member that was there",
+    ),
+    (
+        "records-deleted",
+        "deletes one too many",
+        around(Partition, "delete_before", lambda delete, self, offset: delete(self, min(offset + 1, self.end))),
+        "memory",
+        "start and end after deleting up to a place",
+    ),
+    (
+        "retention-by-size",
+        "removes all there is",
+        around(retention, "outdated", _all_when_too_large),
+        "memory",
+        "what is left: the newest",
+    ),
+    (
+        "retention-by-age",
+        "is ahead of time",
+        around(retention, "outdated", lambda of, segments, limits, wall_ms: of(segments, limits, wall_ms + 3_600_000)),
+        "memory",
+        "ages of records that are gone",
+    ),
+    ("compaction", "refuses nothing", around(Capabilities, "need", nothing_refused), "memory", "no error, but None"),
 ]
