@@ -60,9 +60,12 @@ class KafkaAdmin:
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
-        self._client: AdminClient = connection.watch.client
         self._queues = QueueAdmin(connection)
         self._groups = GroupAdmin(connection)
+
+    @property
+    def _client(self) -> AdminClient:
+        return self._connection.watch.client
 
     # --- topics
 

@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout, Outcome
 from mqbridge.spi import TopicPartition
-from mqbridge_kafka.errors import applied, translate
+from mqbridge_kafka.errors import applied, code_of, translate
 
 if TYPE_CHECKING:
     from mqbridge_kafka.watching import Watch
@@ -102,10 +102,17 @@ def offsets_by(consumer: Consumer, specs: Mapping[TopicPartition, int]) -> dict[
     if not specs:
         return {}
     # What a client does not know of it does not ask for: partitions that were added since it looked the last time.
-    partitions_of(consumer, {name for name, _ in specs})
+    counts = partitions_of(consumer, {name for name, _ in specs})
     places = [Place(name, number, spec) for (name, number), spec in specs.items()]
     found: dict[TopicPartition, int] = {}
-    for place in consumer.offsets_for_times(places, timeout=TRY_S):
+    try:
+        answered = consumer.offsets_for_times(places, timeout=TRY_S)
+    except KafkaException as error:
+        if code_of(error) == KafkaError._UNKNOWN_PARTITION and all(number < counts[name] for name, number in specs):
+            # It is there, as the broker has just said; the client was told otherwise since, by one that knew less.
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, str(error))) from error
+        raise
+    for place in answered:
         if place.error is not None:
             raise KafkaException(place.error)
         found[place.topic, place.partition] = place.offset

@@ -8,7 +8,7 @@ member's word that counts: refused. All on the thread that owns the client.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -36,6 +36,8 @@ OVERTAKEN: Final = frozenset(
 """A rebalance came in between; partitions that a member keeps are committed under the next generation."""
 AGAIN_S: Final = 0.05
 INSIST_S: Final = 5.0
+TRY_S: Final = 2.0
+"""How long a look for a commit waits, before a partition is given up."""
 
 
 class Commits:
@@ -56,7 +58,6 @@ class Commits:
         self._included: set[tuple[TopicPartition, int]] = set()
         self._again_at_s: float | None = None
         self._since_s = 0.0
-        self._leaving: frozenset[TopicPartition] = frozenset()
 
     def add(self, offsets: Offsets, done: Completion[Refused]) -> None:
         """To be committed with the next `send`."""
@@ -83,14 +84,17 @@ class Commits:
         except KafkaException as error:
             self._answered(native_error(error), ())
 
-    def send_now(self, consumer: Consumer, leaving: Iterable[TopicPartition] = ()) -> None:
-        """Commit what waits and wait for it: before partitions are given up. What is under way goes with it. What the
-        group refuses for one that is leaving is refused: there is no next generation for it."""
-        self._leaving = frozenset(leaving)
-        self._commit_waiting(consumer)
-        self._leaving = frozenset()
+    @property
+    def waiting(self) -> bool:
+        """Is there something that was not sent yet?"""
+        return bool(self._waiting)
 
-    def _commit_waiting(self, consumer: Consumer) -> None:
+    def send_now(self, consumer: Consumer) -> None:
+        """Commit what waits, and look whether it is there: before partitions are given up, within the client's
+        callback, where its answers are not heard. What is under way goes with it. What is not seen there in time is
+        answered after the callback, and refused then if the group did not take it: the lease has ended.
+
+        A commit that is waited for would be waited for without an end (`rd_kafka_commit`: RD_POLL_INFINITE)."""
         self._flight, self._waiting = [*self._flight, *self._waiting], []
         self._again_at_s = None
         self._sent = {}
@@ -100,17 +104,22 @@ class Commits:
         if not places:
             self._finish({})
             return
+        self._since_s = time.monotonic()
+        self._sent = {(place.topic, place.partition): place.offset for place in places}
         try:
-            answered = consumer.commit(offsets=places, asynchronous=False)
+            consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
-            self._since_s = 0.0  # no second try: the partition goes
             self._answered(native_error(error), ())
-        else:
-            self._since_s = 0.0
-            self._answered(None, answered)
+            return
+        try:
+            found = consumer.committed(places, timeout=TRY_S)
+        except KafkaException:
+            return  # `on_commit` says what became of it
+        if self._sent == {(place.topic, place.partition): place.offset for place in found if place.error is None}:
+            self._answered(None, found)
 
     def on_commit(self, error: KafkaError | None, places: Sequence[Place]) -> None:
-        """The client's callback. Waited-for commits call it too, and are answered by then."""
+        """The client's callback. What was seen to be there is answered by then."""
         if self._sent and self._sent == {(place.topic, place.partition): place.offset for place in places}:
             self._answered(error, places)
 
@@ -161,8 +170,6 @@ class Commits:
                 elif meaning_of(failure) in GONE or self._lease_of(place) != lease:
                     refused.append(place)
                 elif failure.code() == KafkaError.ILLEGAL_GENERATION:
-                    refused.append(place)
-                elif failure.code() in OVERTAKEN and place in self._leaving:
                     refused.append(place)
                 else:
                     trouble = failure

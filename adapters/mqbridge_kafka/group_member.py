@@ -1,9 +1,11 @@
 """A member of a group: the consumer of the client, and the one thread that owns it.
 
 The rule of this room: whatever the application asks is a command in a queue, and that thread obeys it between two looks
-at the client, inside a rebalance too. Records are fetched ahead into a bounded store; when it has been full for a while
-the client is paused and served on, so that the group never waits for a slow application. What a partition's start is,
-is in starting.py; what is held, in holding.py; commits, in committing.py.
+at the client, inside a rebalance too. So it waits for the brokers for a few seconds at most, and not at all where
+partitions are assigned. Records are fetched ahead into a bounded store; when it has been full for a while the client is
+paused and served on, so that the group never waits for a slow application. What a partition's start is, is in
+starting.py, and when that is asked, in placing.py; what is held, in holding.py; commits, in committing.py; clients that
+are of no use any more, in cut_off.py.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from confluent_kafka import TopicPartition as Place
 from mqbridge.errors import (
     Closed,
     ConfigurationError,
+    ConnectionLost,
     Denied,
     Fenced,
     InvalidSpec,
     MqbridgeError,
     NotFound,
-    OffsetLost,
     Unsupported,
 )
 from mqbridge.spi import (
@@ -38,19 +40,21 @@ from mqbridge.spi import (
     Disconnected,
     Event,
     Fatal,
-    Gap,
     Lost,
     Reconnected,
     Revoking,
     TopicPartition,
     TopicSubscriptionSpec,
 )
-from mqbridge_kafka.asking import insist, partitions_of
-from mqbridge_kafka.committing import GONE, OVERTAKEN, Commits, Refused
-from mqbridge_kafka.errors import ENGINE, code_of, rule_of, translate
+from mqbridge_kafka.asking import partitions_of
+from mqbridge_kafka.committing import Commits, Refused
+from mqbridge_kafka.cut_off import Lifeline, let_go
+from mqbridge_kafka.errors import ENGINE, applied, rule_of, translate
 from mqbridge_kafka.holding import Holding, Holdings
+from mqbridge_kafka.lost_offsets import LostOffsets
 from mqbridge_kafka.member_client import MemberClient, member_config
 from mqbridge_kafka.naming import topic_of
+from mqbridge_kafka.placing import Placing
 from mqbridge_kafka.settings import log
 from mqbridge_kafka.starting import Starting
 from mqbridge_kafka.watching import never_destroy
@@ -68,8 +72,10 @@ FULL_S: Final = 0.5
 """How long the store may be full before the client is paused: a pause drops what the client has fetched."""
 DRAIN_SHARE: Final = 0.8
 """Of the time that the group waits for a member: what is left for giving up its partitions."""
-START_S: Final = 10.0
-"""How long the commit of a start is tried within an assignment."""
+QUIET_S: Final = 5.0
+"""After so long without a record the client is looked after."""
+CLOSE_S: Final = 10.0
+"""How long who closes waits for the client to end; by itself it waits half as long for the group to let it go."""
 OUT_OF_RANGE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE)
 MISSING: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 ENDING: Final = (Denied, Fenced, ConfigurationError, Unsupported)
@@ -92,6 +98,8 @@ class GroupMember:
         self._holdings = Holdings(connection.settings.buffer_bytes >> 2)
         self._reader = partial(connection.watch.reader, spec.isolation)
         self._starting = Starting(spec.group, tuple(self._topics), spec.start, lambda: self._closing, self._reader)
+        self._placing = Placing(spec.group, self._starting)
+        self._lost_offsets = LostOffsets(spec.group, spec.on_gap, self._holdings, self._starting, self._say)
         self._last_take_s = time.monotonic()
         self._active_s = self._last_take_s
         self._full_since_s: float | None = None
@@ -100,13 +108,23 @@ class GroupMember:
         self._ended = False
         self._closing = False
         self._on_closed: Completion[None] | None = None
-        config = connection.config("consumer") | member_config(connection.settings, spec)
-        config |= {"error_cb": self._on_error, "on_commit": self._on_commit}
-        self._client = MemberClient(config, self._topics, spec.rebalance != "eager", self._holdings)
-        self._commits = Commits(f"committing for group {spec.group}", self._holdings.lease, self._client.physical)
+        self._telling = threading.Lock()
+        self._joined = False
+        self._heard_s = self._last_take_s
+        self._client = self._new_client()
+        self._lifeline = Lifeline(partial(connection.config, "probe"))
+        self._commits = Commits(
+            f"committing for group {spec.group}", self._holdings.lease, lambda place: self._client.physical(place)
+        )
         connection.parts[self] = None
         connection.watch.listeners.append(self._brokers)
         threading.Thread(target=self._run, name=f"mqbridge-kafka-{spec.group}", daemon=True).start()
+
+    def _new_client(self) -> MemberClient:
+        spec = self._spec
+        config = self._connection.config("consumer") | member_config(self._connection.settings, spec)
+        config |= {"error_cb": self._on_error, "on_commit": self._on_commit}
+        return MemberClient(config, self._topics, spec.rebalance != "eager", self._holdings)
 
     # --- the application's side
 
@@ -184,12 +202,16 @@ class GroupMember:
 
     def _run(self) -> None:
         try:
-            self._starting.before_joining(self._client.consumer)
-            self._subscribe()
             while not self._closing:
+                self._mind_the_client()
+                if not self._joined:
+                    self._join()
+                    continue
                 self._obey(0.0)
                 self._commits.send(self._client.consumer)
                 self._mind_the_application()
+                self._place()
+                self._lost_offsets.look(self._client)
                 if self._holdings.full or self._client.held_back:
                     self._hold_back()
                 else:
@@ -204,6 +226,13 @@ class GroupMember:
                 self._obey(FULL_S)
                 self._commits.abort(self._closed())
             self._end()
+
+    def _join(self) -> None:
+        """Subscribe, once it is known that there is nothing to commit before."""
+        self._obey(LOOK_S)
+        if not self._closing and self._placing.before_joining(self._client.consumer):
+            self._joined = True
+            self._subscribe()
 
     def _subscribe(self) -> None:
         self._client.subscribe(self._on_assign, self._on_revoke, self._on_lost)
@@ -227,7 +256,7 @@ class GroupMember:
             if first is None:
                 return
             messages = [first, *self._client.consumer.consume(FETCH - 1, 0)]
-        self._active_s = time.monotonic()
+        self._active_s = self._heard_s = time.monotonic()
         self._sort(messages)
         self._ready()
 
@@ -279,17 +308,16 @@ class GroupMember:
         self._events.append(event)
         self._ready()
 
-    # --- rebalances, inside the client's callbacks
-
-    def _on_assign(self, consumer: Consumer, places: list[Place]) -> None:
-        native = [(place.topic, place.partition) for place in places]
-        positions: dict[TopicPartition, int] = {}
+    def _place(self) -> None:
+        """Begin to read what was assigned, as soon as it is known where."""
         try:
-            if not self._closing:
-                positions = self._starting.of_assigned(consumer, native, self._commit_start)
+            positions = self._placing.positions(self._client.consumer)
         except MqbridgeError as error:
-            if not self._closing:
-                self._say(Fatal(error))
+            self._placing.drop(self._placing.waiting)
+            self._say(Fatal(error))
+            return
+        if not positions:
+            return
         taken = [Place(name, number, offset) for (name, number), offset in positions.items()]
         leased: dict[TopicPartition, tuple[int, int]] = {}
         for place in taken:
@@ -298,18 +326,17 @@ class GroupMember:
             self._holdings.begin(mine, Holding(self._topics[place.topic], lease, place.offset))
             leased[mine] = (lease, place.offset)
         self._client.assign(taken)
-        if leased:
-            self._say(Assigned(leased))
+        self._say(Assigned(leased))
 
-    def _commit_start(self, commit: Callable[[], None]) -> None:
-        """Commit where topics start that nobody of the group has read yet. Too late means: no member any more, and
-        what is being assigned is lost again in a moment."""
-        try:
-            insist(commit, f"committing where group {self._spec.group} starts", lambda: self._closing, START_S)
-        except MqbridgeError as error:
-            if code_of(error.__cause__ or error) not in (*GONE, *OVERTAKEN):
-                raise
-            log.info("group %s: a rebalance overtook the commit of its start: %s", self._spec.group, error)
+    # --- rebalances, inside the client's callbacks
+
+    def _on_assign(self, consumer: Consumer, places: list[Place]) -> None:
+        """Ours, and not to be read yet: where they begin is asked between two looks at the client. In here this thread
+        could do nothing else meanwhile, and after a `list_topics` of this client its next callback would abort the
+        process (confluent-kafka 2.16, `CallState_get`)."""
+        if not self._closing:
+            self._placing.add((place.topic, place.partition) for place in places)
+        self._client.assign([])
 
     def _on_revoke(self, consumer: Consumer, places: list[Place]) -> None:
         mine = tuple(place for place in map(self._client.portable, places) if place in self._holdings)
@@ -318,6 +345,10 @@ class GroupMember:
         elif mine and not self._closing and not self._give_up(consumer, mine):
             self._say(Lost(mine, "not drained in time"))
         self._holdings.end(mine)
+        self._leave(places)
+
+    def _leave(self, places: list[Place]) -> None:
+        self._placing.drop((place.topic, place.partition) for place in places)
         self._client.unassign(places)
 
     def _give_up(self, consumer: Consumer, mine: tuple[TopicPartition, ...]) -> bool:
@@ -335,8 +366,9 @@ class GroupMember:
         self._say(Revoking(mine, deadline_s, done))
         while not finished and not self._closing and time.monotonic() < until_s:
             self._obey(LOOK_S)
-            self._commits.send_now(consumer, mine)
-        self._commits.send_now(consumer, mine)
+            if self._commits.waiting:
+                self._commits.send_now(consumer)
+        self._commits.send_now(consumer)
         return bool(finished) or self._closing
 
     def _on_lost(self, consumer: Consumer, places: list[Place]) -> None:
@@ -348,10 +380,11 @@ class GroupMember:
                 else ("the group gave them to another member, or has not heard of this one for session_timeout_s")
             )
             self._say(Lost(mine, reason))
-        self._client.unassign(places)
+        self._leave(places)
 
     def _on_commit(self, error: KafkaError | None, places: list[Place]) -> None:
         self._commits.on_commit(error, places)
+        self._placing.on_commit(error, places)
 
     # --- trouble
 
@@ -372,7 +405,7 @@ class GroupMember:
         name, number = message.topic(), message.partition()
         code = error.code()
         if code in OUT_OF_RANGE and name in self._topics and number is not None:
-            self._lost_offset((self._topics[name].name, number))
+            self._lost_offsets.found((self._topics[name].name, number), self._client)
         elif code in MISSING:
             self._look_for(name)
         elif error.fatal() or code == KafkaError._FATAL or issubclass(rule_of(code).kind, ENDING):
@@ -391,24 +424,6 @@ class GroupMember:
         except TimeoutError:
             log.info("group %s: whether %s is still there is not known", self._spec.group, name)
 
-    def _lost_offset(self, place: TopicPartition) -> None:
-        """The log does not have the next offset any more: `on_gap` says what to do."""
-        held = self._holdings.get(place)
-        if held is None or held.moving:
-            return
-        wanted, lease = held.position, held.lease
-        first, end = self._starting.edges((self._client.physical(place), place[1]))
-        if self._spec.on_gap == "fail":
-            self._holdings.stop(place)
-            self._say(Gap(_offset_lost(self._spec.group, place, wanted, first, end)))
-            return
-        target = first if self._spec.on_gap == "earliest" else end
-        log.warning(
-            "group %s: %s/%d goes from %d to %d, on_gap=%s", self._spec.group, *place, wanted, target, self._spec.on_gap
-        )
-        if self._holdings.skip(place, lease, target):
-            self._client.skip(place, target)
-
     # --- silence and the end
 
     def _mind_the_application(self) -> None:
@@ -416,6 +431,30 @@ class GroupMember:
         if not self._absent and time.monotonic() - self._last_take_s > self._spec.max_poll_interval_s:
             self._absent = True
             self._client.consumer.unsubscribe()
+
+    def _mind_the_client(self) -> None:
+        """Nothing has come for a while: is that the brokers, or a client that will never find them again? That one is
+        replaced, and the new one joins as a new member."""
+        if time.monotonic() - self._heard_s < QUIET_S:
+            return
+        if not self._lifeline.cut_off(self._client.consumer, next(iter(self._topics))):
+            return
+        why = "its client lost the brokers for good, and was replaced by a new one"
+        log.warning("group %s: %s", self._spec.group, why)
+        gone = self._holdings.end_all()
+        self._placing.reset()
+        self._lost_offsets.forget()
+        self._commits.abort(
+            ConnectionLost(f"committing for group {self._spec.group}: {why}. {applied('unknown')}", engine=ENGINE)
+        )
+        if gone:
+            self._say(Lost(gone, why))
+        old = [self._client]
+        self._client = self._new_client()
+        let_go(old)
+        self._lifeline = Lifeline(partial(self._connection.config, "probe"))
+        if self._joined and not self._absent:
+            self._subscribe()
 
     def _silence(self) -> str:
         return (
@@ -429,28 +468,30 @@ class GroupMember:
             self._subscribe()
 
     def _end(self) -> None:
+        """Leave the group. The client waits for the answer to a commit that is under way, and tries one that got none
+        again without an end (librdkafka, `rd_kafka_cgrp_try_terminate`); who closes does not."""
         self._holdings.end_all()
+        late = threading.Timer(CLOSE_S, self._tell_closed, ("the brokers do not answer; it ends when they do",))
+        late.daemon = True
+        late.start()
         try:
             self._client.consumer.close()
         except (KafkaException, RuntimeError) as error:
             log.info("group %s: %s", self._spec.group, error)
+        late.cancel()
         self._ended = True
         try:
             self._obey(0.0)
         finally:  # who waits is told, whatever an application's command did
             self._commits.abort(self._closed())
-            if self._on_closed is not None:
-                self._on_closed(None, None)
+            self._tell_closed()
 
-
-def _offset_lost(group: str, place: TopicPartition, wanted: int, first: int, end: int) -> OffsetLost:
-    name, partition = place
-    return OffsetLost(
-        f"group {group}: offset {wanted} of topic:{name}/{partition} is not there any more; the log has {first} to "
-        f"{end}. Nothing was skipped: seek() to where it shall go on, or say on_gap='earliest' or 'latest'.",
-        engine=ENGINE,
-        topic=name,
-        partition=partition,
-        committed=wanted,
-        start=first,
-    )
+    def _tell_closed(self, trouble: str | None = None) -> None:
+        """Once. Any thread."""
+        with self._telling:
+            done, self._on_closed = self._on_closed, None
+        if done is None:
+            return
+        if trouble is not None:
+            log.warning("group %s: leaving it: %s", self._spec.group, trouble)
+        done(None, None)

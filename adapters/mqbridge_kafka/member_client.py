@@ -73,6 +73,8 @@ class MemberClient:
         self._physical = {topic.name: name for name, topic in topics.items()}
         self._incremental = incremental
         self._holdings = holdings
+        self._given: set[tuple[str, int]] = set()
+        """What the client was given to read: of what the group has assigned, what has a place to begin."""
         try:
             self.consumer = Consumer(dict(config))
         except (KafkaException, ValueError, TypeError) as error:
@@ -101,12 +103,18 @@ class MemberClient:
             self.consumer.incremental_assign(places)
         else:
             self.consumer.assign(places)
+            self._given.clear()
+        self._given.update((place.topic, place.partition) for place in places)
         self._pause_again(places)
 
     def unassign(self, places: list[Place]) -> None:
+        """These are not ours any more; the client takes it for an error to be told so of what it was not given."""
         if self._incremental:
-            self.consumer.incremental_unassign(places)
+            given = [place for place in places if (place.topic, place.partition) in self._given]
+            self._given.difference_update((place.topic, place.partition) for place in given)
+            self.consumer.incremental_unassign(given)
         else:
+            self._given.clear()
             self.consumer.unassign()
 
     # --- places

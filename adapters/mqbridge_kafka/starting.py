@@ -4,22 +4,24 @@ The rule of this room: nothing is skipped unasked, and nothing begins twice. Wha
 committed nothing for a topic, `start` is resolved for all its partitions at once and committed before anybody reads:
 before joining, if the group is empty (the broker refuses it otherwise), else by the member that is assigned some of
 them. A partition without a commit, of a topic that has commits, was added later and begins at its beginning. An offset
-that the log has lost is found by reading (`group_member`).
+that the log has lost is found by reading (lost_offsets.py).
 
 Others may commit between a look and a commit, and Kafka has no commit under a condition. So each try looks once more
 and leaves what has a commit by then. What remains is the time of one round trip: a member that joins, reads, commits
 and leaves within it has its commit replaced by the start.
+
+What is asked when, and asked again, is in placing.py: here each question is asked once, and waits for a few seconds.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
+from mqbridge.errors import OperationTimeout
 from mqbridge.spi import Start, TopicPartition
 from mqbridge_kafka.asking import (
     EARLIEST,
@@ -30,7 +32,7 @@ from mqbridge_kafka.asking import (
     offsets_by,
     partitions_of,
 )
-from mqbridge_kafka.errors import code_of
+from mqbridge_kafka.errors import ENGINE
 
 T = TypeVar("T")
 
@@ -47,12 +49,9 @@ HAS_MEMBERS: Final = (
 
 
 class Starting:
-    """The start of one member; asked by the thread that owns its client.
+    """The start of one member; asked by the thread that owns its client, outside its callbacks.
 
-    The member's own consumer is asked for what the group has committed, and commits. All else `reader` is asked,
-    another client: within a rebalance callback `list_topics` of the member's own would take away the state of the call
-    that the callback runs in, and the next callback of the same poll would abort the process (confluent-kafka 2.16,
-    `CallState_get`). An answer is waited for until it comes: a member whose broker is away has nothing better to do.
+    The member's own consumer is asked for what the group has committed. All else `reader` is asked, another client.
     """
 
     def __init__(
@@ -64,62 +63,34 @@ class Starting:
         reader: Callable[[], Consumer],
     ) -> None:
         self._group = group
-        self._names = names
+        self.names = names
         self._start = start
         self._given_up = given_up
         self._reader = reader
 
-    def before_joining(self, consumer: Consumer) -> None:
-        """Commit the start of topics that the group has no commit for, unless it has members. Not subscribed yet, the
-        consumer commits from outside, which the broker takes for an empty group only."""
-        committed = self._insist(lambda: self._committed(consumer, alone=True), self._looking)
-        bare = [name for name in self._names if not any(place[0] == name for place in committed)]
-        offsets = self._resolve(bare)
-        if not offsets:
-            return
+    def committed(self, consumer: Consumer, alone: bool = False) -> dict[TopicPartition, int]:
+        """What the group has committed of these topics, all partitions. `alone`: not joined yet, and nobody polls."""
+        counts = self.counts(self.names)
+        places = [Place(name, number) for name, count in counts.items() for number in range(count)]
 
-        def commit() -> None:
-            found = self._committed(consumer, alone=True)
-            missing = {place: offset for place, offset in offsets.items() if place not in found}
-            try:
-                if missing:
-                    commit_now(consumer, missing)
-            except KafkaException as error:
-                if code_of(error) not in HAS_MEMBERS:
-                    raise
+        def look() -> list[Place]:
+            found = ask_committed(consumer, places) if alone else consumer.committed(places, timeout=TRY_S)
+            for place in found:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+            return found
 
-        self._insist(commit, f"committing where group {self._group} starts")
+        found = self._ask(look, f"asking what group {self._group} has committed")
+        return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
 
-    def of_assigned(
-        self,
-        consumer: Consumer,
-        assigned: Iterable[TopicPartition],
-        insist_on: Callable[[Callable[[], None]], None],
-    ) -> dict[TopicPartition, int]:
-        """The positions of partitions that are ours now; what had to be resolved for them is committed by then, by a
-        function that `insist_on` calls until it is done or too late."""
-        places = tuple(assigned)
-        committed = self._insist(lambda: self._committed(consumer), self._looking)
-        positions = {place: committed[place] for place in places if place in committed}
-        lacking = [place for place in places if place not in committed]
-        if not lacking:
-            return positions
-        started = {name for name, _ in committed}
-        added = [place for place in lacking if place[0] in started]
-        positions |= self._offsets(dict.fromkeys(added, EARLIEST))
-        resolved = self._resolve(sorted({name for name, _ in lacking if name not in started}))
-        positions |= {place: resolved[place] for place in lacking if place in resolved}
+    def counts(self, names: Iterable[str]) -> dict[str, int]:
+        """How many partitions these topics have."""
+        wanted = list(names)
+        return self._ask(lambda: partitions_of(self._reader(), wanted), f"looking at {', '.join(wanted)}")
 
-        def commit() -> None:
-            found = self._committed(consumer)
-            positions.update((place, found[place]) for place in lacking if place in found)
-            missing = _to_begin(resolved, found, lacking)
-            if missing:
-                commit_now(consumer, missing)
-
-        if resolved:
-            insist_on(commit)
-        return positions
+    def first(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Their beginnings."""
+        return self._offsets(dict.fromkeys(places, EARLIEST))
 
     def edges(self, place: TopicPartition) -> tuple[int, int]:
         """The first offset and the end of one partition."""
@@ -127,39 +98,25 @@ class Starting:
         end = self._offsets({place: LATEST})
         return first[place], end[place]
 
-    @property
-    def _looking(self) -> str:
-        return f"asking what group {self._group} has committed"
-
-    def _committed(self, consumer: Consumer, alone: bool = False) -> dict[TopicPartition, int]:
-        """What the group has committed of these topics, all partitions, asked once. `alone`: not joined yet, and nobody
-        polls."""
-        counts = partitions_of(self._reader(), self._names)
-        places = [Place(name, number) for name, count in counts.items() for number in range(count)]
-        found: dict[TopicPartition, int] = {}
-        for place in ask_committed(consumer, places) if alone else consumer.committed(places, timeout=TRY_S):
-            if place.error is not None:
-                raise KafkaException(place.error)
-            if place.offset >= 0:
-                found[place.topic, place.partition] = place.offset
-        return found
-
-    def _counts(self, names: Iterable[str]) -> dict[str, int]:
-        wanted = list(names)
-        return self._insist(lambda: partitions_of(self._reader(), wanted), f"looking at {', '.join(wanted)}")
-
     def _offsets(self, specs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        return self._insist(lambda: offsets_by(self._reader(), specs), f"asking for offsets for group {self._group}")
+        if not specs:
+            return {}
+        return self._ask(lambda: offsets_by(self._reader(), specs), f"asking for offsets for group {self._group}")
 
-    def _insist(self, ask: Callable[[], T], what: str) -> T:
-        return insist(ask, what, self._given_up, math.inf)
+    def _ask(self, ask: Callable[[], T], what: str) -> T:
+        """Once: who has other things to do meanwhile asks again."""
+        if self._given_up():
+            raise OperationTimeout(
+                f"{what}: the consumer is being closed. Nothing was applied.", outcome="not_applied", engine=ENGINE
+            )
+        return insist(ask, what, self._given_up, 0.0)
 
-    def _resolve(self, names: Iterable[str]) -> dict[TopicPartition, int]:
+    def resolve(self, names: Iterable[str]) -> dict[TopicPartition, int]:
         """`start` as offsets, for all partitions of these topics."""
         wanted = list(names)
         if not wanted:
             return {}
-        places = [(name, number) for name, count in self._counts(wanted).items() for number in range(count)]
+        places = [(name, number) for name, count in self.counts(wanted).items() for number in range(count)]
         start = self._start
         if start.kind == "at":
             unnamed = {place: EARLIEST for place in places if place[1] not in start.offsets}
@@ -173,7 +130,7 @@ class Starting:
         return self._offsets(dict.fromkeys(places, edge))
 
 
-def _to_begin(
+def to_begin(
     resolved: Mapping[TopicPartition, int], found: Mapping[TopicPartition, int], own: Iterable[TopicPartition]
 ) -> dict[TopicPartition, int]:
     """What is to be committed of a resolved start: of a topic that nobody has begun, all partitions, those of other

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -20,6 +21,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from mqbridge.errors import ConfigurationError, Denied, MqbridgeError, OperationTimeout, Unreachable
 from mqbridge.spi import State
+from mqbridge_kafka.cut_off import Lifeline
 from mqbridge_kafka.errors import ENGINE, native_error, translate
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.settings import Settings, log
@@ -50,10 +52,12 @@ class Watch:
         self.broker_configs: Mapping[str, str] = {}
         self._settings = settings
         self._readers: dict[str, Consumer] = {}
+        self._lifelines: dict[str, Lifeline] = {}
         # So that looking at a topic makes none.
-        config = settings.config("admin") | {"error_cb": self._on_error, "allow.auto.create.topics": False}
+        self._config = settings.config("admin") | {"error_cb": self._on_error, "allow.auto.create.topics": False}
+        self._lifeline = Lifeline(partial(settings.config, "probe"))
         try:
-            self.client = AdminClient(config)
+            self.client = AdminClient(self._config)
         except KafkaException as error:
             raise _unusable(error, settings) from error
 
@@ -71,7 +75,27 @@ class Watch:
                     "error_cb": self._on_error,
                 }
                 found = self._readers[isolation] = Consumer(config)
+                self._lifelines[isolation] = Lifeline(partial(self._settings.config, "probe"))
             return found
+
+    def _mind_the_clients(self) -> None:
+        """One that is cut off goes with the last question that is asked of it; the next question has a new one. One is
+        looked after in a turn, so that `_answers` is asked soon."""
+        readers = list(self._readers.items())
+        for _isolation, reader in readers:
+            reader.poll(0)
+        if self._lifeline.due:
+            if self._lifeline.cut_off(self.client, REGISTRY):
+                log.warning("%s: a client lost the brokers for good, and is replaced by a new one", self._text)
+                self.client = AdminClient(self._config)
+            return
+        for isolation, reader in readers:
+            if self._lifelines[isolation].due:
+                if self._lifelines[isolation].cut_off(reader, REGISTRY):
+                    log.warning("%s: a reader lost the brokers for good, and is replaced by a new one", self._text)
+                    with self._lock:
+                        self._readers.pop(isolation, None)
+                return
 
     # --- connecting
 
@@ -182,8 +206,7 @@ class Watch:
         self._away = False  # what was tried before a broker answered is no news
         while not self._ended:
             self.client.poll(POLL_S)
-            for reader in list(self._readers.values()):
-                reader.poll(0)
+            self._mind_the_clients()
             if self._away and not self._ended and self._answers():
                 with self._lock:
                     self._away = False

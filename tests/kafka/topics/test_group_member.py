@@ -16,6 +16,7 @@ from mqbridge import spi
 from mqbridge_kafka.committing import Commits
 from mqbridge_kafka.group_member import GroupMember
 from mqbridge_kafka.holding import Holding, Holdings
+from mqbridge_kafka.lost_offsets import LostOffsets
 from mqbridge_kafka.member_client import MemberClient
 
 TOPIC = mq.Topic("t")
@@ -54,6 +55,7 @@ def client_of(holdings: Holdings) -> MemberClient:
     client._physical = {"t": "t"}
     client._incremental = True
     client._holdings = holdings
+    client._given = {PLACE}
     client.consumer = Native()  # type: ignore[assignment]
     return client
 
@@ -70,9 +72,12 @@ def member() -> GroupMember:
     made._holdings = Holdings(1 << 20)
     made._absent = made._ended = made._closing = False
     made._on_closed = None
+    made._telling = threading.Lock()
+    made._placing = SimpleNamespace(drop=list)  # type: ignore[assignment]
     made._active_s = 0.0
     made._client = client_of(made._holdings)
     made._commits = Commits("committing", made._holdings.lease, lambda place: place[0])
+    made._lost_offsets = LostOffsets("g", "earliest", made._holdings, SimpleNamespace(), made._say)  # type: ignore[arg-type]
     made._holdings.begin(PLACE, Holding(TOPIC, 1, 0))
     return made
 
@@ -129,7 +134,7 @@ def test_who_closes_is_told_whatever_a_command_does(member: GroupMember) -> None
 
 def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
     """on_gap='earliest' moves where the client reads on, after the records of the same batch; those are shown."""
-    member._starting = SimpleNamespace(edges=lambda _place: (20, 30))  # type: ignore[assignment]
+    member._lost_offsets._starting = SimpleNamespace(edges=lambda _place: (20, 30))  # type: ignore[assignment]
     member._sort([record(0), record(2, KafkaError._AUTO_OFFSET_RESET), record(1)])
     block = member._holdings.take()
     assert block is not None
@@ -145,7 +150,7 @@ def test_a_seek_of_the_application_goes_before_a_gap(member: GroupMember) -> Non
         member.seek(PLACE, 7)
         return 20, 30
 
-    member._starting = SimpleNamespace(edges=edges)  # type: ignore[assignment]
+    member._lost_offsets._starting = SimpleNamespace(edges=edges)  # type: ignore[assignment]
     member._sort([record(0, KafkaError._AUTO_OFFSET_RESET)])
     assert member._holdings.positions() == {PLACE: 7}
     assert told(member) == []

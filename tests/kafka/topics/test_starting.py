@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 import mqbridge as mq
-from mqbridge import spi
 from mqbridge.testing import wait_until
-from mqbridge_kafka.starting import Starting
 from tests.kafka.topics.raw import Raw, collect, fresh
 
 
@@ -143,64 +140,3 @@ def test_on_gap_goes_to_an_edge_when_told_to(bus: mq.Bus, raw: Raw) -> None:
     topic, group = _with_a_gap(bus, raw)
     with bus.consumer(topic, group=group, start=mq.EARLIEST, on_gap="earliest") as consumer:
         assert take(consumer, 4) == [(0, offset) for offset in range(6, 10)]
-
-
-class Scripted:
-    """A client whose brokers know topic `t`; `meanwhile` is what others commit before each look after the first."""
-
-    def __init__(self, partitions: int, meanwhile: dict[int, int], refusals: int = 0) -> None:
-        self.sent: list[dict[int, int]] = []
-        self._partitions = partitions
-        self._meanwhile = meanwhile
-        self._refusals = refusals
-        self._looks = 0
-
-    def list_topics(self, name: str, timeout: float) -> Any:
-        partitions = dict.fromkeys(range(self._partitions))
-        return SimpleNamespace(topics={name: SimpleNamespace(error=None, partitions=partitions)})
-
-    def offsets_for_times(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        return [TopicPartition(place.topic, place.partition, 5) for place in places]
-
-    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-        self._looks += 1
-        known = self._meanwhile if self._looks > 1 + self._refusals else {}
-        return [TopicPartition(place.topic, place.partition, known.get(place.partition, -1001)) for place in places]
-
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        self.sent.append({place.partition: place.offset for place in offsets})
-        if len(self.sent) <= self._refusals:
-            raise KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
-        return offsets
-
-
-def starting(client: Any) -> Starting:
-    return Starting("g", ("t",), spi.Start("latest"), lambda: False, lambda: client)
-
-
-@pytest.mark.parametrize("refusals", [0, 1])
-def test_a_start_from_outside_leaves_what_was_committed_meanwhile(refusals: int) -> None:
-    """Each try to commit the start looks once more: where another committed since, that stands."""
-    client: Any = Scripted(2, {0: 3}, refusals)
-    starting(client).before_joining(client)
-    assert client.sent == [{0: 5, 1: 5}] * refusals + [{1: 5}]
-
-
-@pytest.mark.parametrize(
-    ("meanwhile", "sent", "positions"),
-    [
-        ({}, [{0: 5, 1: 5, 2: 5}], {("t", 0): 5, ("t", 1): 5}),
-        ({0: 3, 2: 1}, [{1: 5}], {("t", 0): 3, ("t", 1): 5}),
-        ({2: 1}, [{0: 5, 1: 5}], {("t", 0): 5, ("t", 1): 5}),
-        ({1: 4}, [{0: 5}], {("t", 0): 5, ("t", 1): 4}),
-        ({0: 3, 1: 4, 2: 1}, [], {("t", 0): 3, ("t", 1): 4}),
-    ],
-)
-def test_a_start_of_what_is_assigned_leaves_what_was_committed_meanwhile(
-    meanwhile: dict[int, int], sent: list[dict[int, int]], positions: dict[Any, int]
-) -> None:
-    """Nobody began the topic: all of it is committed. Another did meanwhile: its commits are read from and stand, and
-    only own partitions that it left out are committed."""
-    client: Any = Scripted(3, meanwhile)
-    assert starting(client).of_assigned(client, [("t", 0), ("t", 1)], lambda commit: commit()) == positions
-    assert client.sent == sent

@@ -1,0 +1,81 @@
+"""Clients that have lost their brokers for good.
+
+The rule of this room: such a client is told by another, a new one, that reaches the brokers while it does not; nothing
+else tells it from brokers that are away. It forgets all brokers when their metadata names none, as that of a lone
+broker may while it shuts down, and begins anew from bootstrap.servers; but the answer that it forgot them by can take
+that back (so its source reads, librdkafka 2.15, `rd_kafka_rebootstrap_tmr_stop`; issue 5301; seen with 2.16). From then
+on it connects to nobody and says nothing, and a commit that is under way holds up its close().
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from mqbridge_kafka.asking import Metadata
+from mqbridge_kafka.errors import code_of
+
+CHECK_S: Final = 5.0
+"""Between two looks: longer than a client waits before it connects again."""
+PROBE_S: Final = 0.5
+TIMES: Final = 2
+"""So many looks in a row have to find it cut off."""
+RENEW: Final = 6
+"""The other client is made anew after so many looks."""
+
+
+class Lifeline:
+    """Looks after one client; `config` makes that of another one. By the thread that owns the client, outside its
+    callbacks."""
+
+    def __init__(self, config: Callable[[], Mapping[str, Any]]) -> None:
+        self._config = config
+        self._next_s = time.monotonic() + CHECK_S
+        self._failed = 0
+        self._times = 0
+        self._other: Metadata | None = None
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._next_s
+
+    def cut_off(self, client: Metadata, topic: str) -> bool:
+        """Has it lost its brokers for good? Takes `PROBE_S` twice where brokers are away; no time unless it is due."""
+        if not self.due:
+            return False
+        if _finds_a_broker(client, topic):
+            self._failed, self._times, self._other = 0, 0, None
+        else:
+            self._failed += 1
+            self._times = self._times + 1 if _finds_a_broker(self._another(), topic) else 0
+        self._next_s = time.monotonic() + CHECK_S
+        return self._times >= TIMES
+
+    def _another(self) -> Metadata:
+        """One that goes on connecting from look to look; a new one now and then: it may be cut off like the first."""
+        if self._other is None or self._failed % RENEW == 0:
+            self._other = self._new()
+        return self._other
+
+    def _new(self) -> Metadata:
+        quiet: dict[str, Any] = {"error_cb": lambda _error: None, "log_level": 0, "allow.auto.create.topics": False}
+        return AdminClient({**self._config(), **quiet})
+
+
+def _finds_a_broker(client: Metadata, topic: str) -> bool:
+    """One that takes the question and does not answer it in time counts."""
+    try:
+        client.list_topics(topic, timeout=PROBE_S)
+    except KafkaException as error:
+        return code_of(error) not in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+    return True
+
+
+def let_go(held: list[Any]) -> None:
+    """Drop the client in this list, on a thread of its own: it may take its time. Not closed: that might not end."""
+    threading.Thread(target=held.clear, name="mqbridge-kafka-let-go", daemon=True).start()
