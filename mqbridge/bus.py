@@ -220,18 +220,20 @@ class Bus:
             need(Cap.IDEMPOTENT_SEND, "idempotent=True")
         chosen: spi.Partitioner
         if callable(partitioner):
-            need(Cap.PARTITION_CUSTOM, "a custom partitioner")
+            placing = Cap.PARTITION_CUSTOM
+            need(placing, "a custom partitioner")
             chosen = partitioner
         else:
             _choice("partitioner", partitioner, tuple(_PARTITIONERS))
-            make, capability = _PARTITIONERS[partitioner]
-            need(capability, f"partitioner={partitioner!r}")
+            make, placing = _PARTITIONERS[partitioner]
+            if partitioner != "by_key":  # which nobody has to ask for: an engine without topics does without it
+                need(placing, f"partitioner={partitioner!r}")
             # Producers that start anywhere spread keyless records from their first one on.
             chosen = make(random.randrange(1 << 16)).__call__  # bound: an object's call costs nearly twice as much
         spec = spi.SenderSpec(
             acks, idempotent, linger_s, batch_bytes, compression, delivery_timeout_s, max_in_flight_bytes, on_unknown
         )
-        return Producer(self, self._connection.open_sender(spec), spec, chosen, max_block_s)
+        return Producer(self, self._connection.open_sender(spec), spec, chosen, placing, max_block_s)
 
     @overload
     def consumer(

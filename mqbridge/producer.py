@@ -112,12 +112,19 @@ class Producer:
     """
 
     def __init__(
-        self, bus: Bus, sender: Sender, spec: SenderSpec, partitioner: Partitioner | None, max_block_s: float
+        self,
+        bus: Bus,
+        sender: Sender,
+        spec: SenderSpec,
+        partitioner: Partitioner | None,
+        placing: Cap,
+        max_block_s: float,
     ) -> None:
         self._bus = bus
         self._sender = sender
         self._spec = spec
         self._partitioner = partitioner
+        self._placing = placing
         self._max_block_s = max_block_s
         self._max_bytes = bus.limits.max_message_bytes
         self._routes: dict[Destination, _Route] = {}
@@ -412,7 +419,7 @@ class Producer:
             if known is not None:
                 return self._resolve(destination, known.channel, known.log)
             capability = {
-                "topic": None,
+                "topic": self._placing,
                 "queue": Cap.WORK_SHARING,
                 "exchange": ROUTES_BY_TYPE.get(_exchange_type(destination)),
             }

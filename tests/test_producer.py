@@ -14,7 +14,7 @@ import pytest
 import mqbridge as mq
 from mqbridge.errors import Closed, CodecError, InvalidSpec, OperationTimeout, Rejected, SendFailed
 from mqbridge.testing import embedded, fail_next, wait_until
-from tests.fakes import fake_bus
+from tests.fakes import FakeConnection, fake_bus
 
 ONE = mq.Topic("one", partitions=1)
 SIX = mq.Topic("six", partitions=6)
@@ -460,3 +460,19 @@ def test_a_receipt_of_the_parent_does_not_hang_in_a_forked_child() -> None:
         holder.join(10)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         engine.channels["one"].reports.confirmed(0, 1, 0, 0)
+
+
+def test_an_engine_without_topics_is_sent_to_without_a_partitioner() -> None:
+    """The default is asked for only when a topic is; any other is asked for by name, and refused at once."""
+    placing = ("PARTITION_BY_KEY", "PARTITION_STICKY", "PARTITION_ROUND_ROBIN", "PARTITION_CUSTOM")
+    bus, engine = fake_bus(FakeConnection(levels={mq.Capability(name): mq.Level.UNSUPPORTED for name in placing}))
+    producer = bus.producer()
+    producer.send(WORK, b"a")
+    assert engine.channels["work"].taken == [b"a"]
+    with pytest.raises(mq.Unsupported, match="sending to topic:one needs PARTITION_BY_KEY"):
+        producer.send(ONE, b"a")
+    assert "one" not in engine.channels
+    others: list[Any] = ["sticky", "round_robin", lambda *_: 0]
+    for partitioner in others:
+        with pytest.raises(mq.Unsupported):
+            bus.producer(partitioner=partitioner)

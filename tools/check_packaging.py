@@ -32,6 +32,8 @@ NEEDS_AN_EXTRA = (
 ENGINES = {"kafka": "kafka://localhost:1", "rabbitmq": "amqp://localhost:1/"}
 """Extra -> a URL of the engine whose client it brings. Nobody needs to be at the URL."""
 
+SUITE = ("-p", "mqbridge_conformance.plugin", "--pyargs", "mqbridge_conformance")
+
 PROBE = """
 import importlib, importlib.metadata, importlib.util, json, pkgutil, sys
 from pathlib import Path
@@ -214,6 +216,17 @@ def check_extra(workshop: Workshop, wheel: Path, extra: str) -> None:
     proof(f"extra {extra}: installs, and {ENGINES[extra].partition('://')[0]}: finds its engine")
 
 
+def check_outsider(workshop: Workshop, wheel: Path) -> None:
+    """An adapter that is not ours is found by its entry points, and the installed suite runs on it."""
+    adapter = workshop.tree / "tests" / "example_adapter"
+    python = workshop.environment_with("outsider", f"{wheel}[conformance]", adapter)
+    empty = workshop.scratch / "empty-outsider"
+    empty.mkdir()
+    said = workshop.run(python, "-m", "pytest", *SUITE, "--mq-target=example:", cwd=empty)
+    require("FAIL" not in said and "REFUSED-PROVEN" in said, f"the suite on example: says\n{said}")
+    proof(f"outsider: {said.splitlines()[-1].strip('= ')}, by the installed suite on an adapter that is not ours")
+
+
 def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="mqbridge-packaging-") as folder:
@@ -231,6 +244,7 @@ def main() -> int:
                 check_installed(workshop, name, workshop.environment_with(name, *what), packages)
             for extra in ENGINES:
                 check_extra(workshop, wheel, extra)
+            check_outsider(workshop, wheel)
     except PackagingError as error:
         print(f"check_packaging: {error}", file=sys.stderr)
         return 1

@@ -9,12 +9,16 @@ import click
 
 from mqbridge import Capability
 from mqbridge_conformance import report as shown
+from mqbridge_conformance.checkers import Outcome, judge
+from mqbridge_conformance.history import load
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, any_seed, results, run
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
+from mqbridge_conformance.timelines import timeline
+from mqbridge_conformance.timelines.around import around
 
 __all__ = ["conformance"]
 
@@ -148,6 +152,29 @@ def compare_command(first: Path, second: Path) -> None:
     found = shown.compare(_read(first), _read(second))
     click.echo(found.as_text(), nl=False)
     if found.worse:
+        raise click.exceptions.Exit(1)
+
+
+@conformance.command("judge")
+@click.argument("history", type=_PATH, metavar="FILE.jsonl")
+def judge_command(history: Path) -> None:
+    """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
+
+    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell.
+    """
+    try:
+        found = load(history)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    judgements = judge(found)
+    for judgement in judgements:
+        counts = ", ".join(f"{number} {name}" for name, number in {**judgement.looked_at, **judgement.counts}.items())
+        reason = f" ({judgement.reason})" if judgement.reason else ""
+        click.echo(f"{judgement.outcome.value.ljust(7)}  {judgement.checker}: {counts or 'nothing to look at'}{reason}")
+    for finding in (error for judgement in judgements for error in judgement.errors):
+        click.echo(f"\n{finding.anomaly} at {finding.where}: {finding.text}")
+        click.echo(timeline(finding.witness, around(found, finding)))
+    if any(judgement.outcome is not Outcome.VALID for judgement in judgements):
         raise click.exceptions.Exit(1)
 
 

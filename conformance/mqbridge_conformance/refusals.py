@@ -24,10 +24,12 @@ HOUR_S: Final = 3600.0
 @dataclass(frozen=True, slots=True)
 class Probe:
     """`call(env, prepared)` is the operation; `prepare(env)` makes what it is called on, and is not part of the
-    proof."""
+    proof. `first` is what the operation needs before it comes to what is asked for: without one of these it is refused
+    by that one's name, and nothing is seen of its own."""
 
     call: Callable[[Env, Any], object]
     prepare: Callable[[Env], Any] = lambda _: None
+    first: tuple[Cap, ...] = ()
 
 
 def refused_capabilities(env: Env) -> list[Cap]:
@@ -47,7 +49,7 @@ def _prove(env: Env, capability: Cap) -> bool:
     """Was it asked for by its own operation too?"""
     _refused(env, capability, lambda: env.bus.require(capability), "require()")
     probe = PROBES.get(capability)
-    if probe is None:
+    if probe is None or not env.can(*probe.first):
         return False
     try:
         prepared = probe.prepare(env)
@@ -101,14 +103,14 @@ def _queue(**spec: Any) -> Probe:
 
 
 def _producer(**options: Any) -> Probe:
-    return Probe(lambda env, _: env.bus.producer(**options))
+    return Probe(lambda env, _: env.bus.producer(**options), first=(Cap.CONFIRMED_SEND,) if options else ())
 
 
 def _member(**options: Any) -> Probe:
     def call(env: Env, topic: mq.Topic[bytes]) -> object:
         return env.bus.consumer(topic, **{"group": env.group("asking"), "start": mq.EARLIEST, **options})
 
-    return Probe(call, _topic)
+    return Probe(call, _topic, (Cap.GROUPS,) if options else ())
 
 
 def _exchange(type: str) -> Probe:
@@ -120,7 +122,12 @@ def _sent(**options: Any) -> Probe:
         with env.bus.producer() as producer:
             return producer.send(queue, b"", **options).result(env.patience_s)
 
-    return Probe(call, _no_letters)
+    return Probe(call, _no_letters, (Cap.CONFIRMED_SEND, Cap.WORK_SHARING))
+
+
+def _sent_to_topic(env: Env, topic: mq.Topic[bytes]) -> object:
+    with env.bus.producer() as producer:
+        return producer.send(topic, b"", key=b"").result(env.patience_s)
 
 
 def _bound(env: Env) -> mq.Binding:
@@ -137,7 +144,7 @@ def _with_alternate(env: Env, _: None) -> None:
 PROBES: Final[dict[Cap, Probe]] = {
     # sending
     Cap.CONFIRMED_SEND: _producer(),
-    Cap.PARTITION_BY_KEY: _producer(partitioner="by_key"),
+    Cap.PARTITION_BY_KEY: Probe(_sent_to_topic, _topic, (Cap.CONFIRMED_SEND,)),
     Cap.PARTITION_ROUND_ROBIN: _producer(partitioner="round_robin"),
     Cap.PARTITION_STICKY: _producer(partitioner="sticky"),
     Cap.PARTITION_CUSTOM: _producer(partitioner=lambda _topic, _key, _value, _count: 0),
@@ -170,7 +177,7 @@ PROBES: Final[dict[Cap, Probe]] = {
     ),
     # queues
     Cap.WORK_SHARING: Probe(lambda env, queue: env.bus.consumer(queue), _no_letters),
-    Cap.PREFETCH: Probe(lambda env, queue: env.bus.consumer(queue, prefetch=1), _no_letters),
+    Cap.PREFETCH: Probe(lambda env, queue: env.bus.consumer(queue, prefetch=1), _no_letters, (Cap.WORK_SHARING,)),
     Cap.DEAD_LETTER: _queue(dead_letter=True),
     Cap.MAX_ATTEMPTS: _queue(dead_letter=True, max_attempts=2),
     Cap.MESSAGE_TTL: _queue(message_ttl_s=HOUR_S),
@@ -188,7 +195,7 @@ PROBES: Final[dict[Cap, Probe]] = {
     Cap.ROUTE_FANOUT: _exchange("fanout"),
     Cap.ROUTE_TOPIC: _exchange("topic"),
     Cap.ROUTE_HEADERS: _exchange("headers"),
-    Cap.ALTERNATE_EXCHANGE: Probe(_with_alternate),
+    Cap.ALTERNATE_EXCHANGE: Probe(_with_alternate, first=(Cap.ROUTE_DIRECT,)),
     Cap.BIND_EXCHANGES: Probe(lambda env, binding: env.bus.admin.ensure(binding), _bound),
     Cap.UNWRAP: Probe(lambda env, _: env.bus.unwrap(object)),
 }

@@ -12,9 +12,10 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import mqbridge as mq
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 START_S: Final = 20.0
+GROUP: Final = "mqbridge.conformance_targets"
+"""Entry points of adapters that are not the library's: scheme -> factory."""
 
 
 class Target(ABC):
@@ -272,7 +275,8 @@ _NAMES: dict[str, Factory] = {
 
 
 def register_target(scheme: str, factory: Factory) -> None:
-    """What an adapter calls: `factory` makes the targets of a URL with that scheme."""
+    """`factory` makes the targets of a URL with that scheme, in this process. An adapter names its factory by an entry
+    point of the group ``mqbridge.conformance_targets`` instead, so that it is found wherever it is installed."""
     _SCHEMES[scheme] = factory
 
 
@@ -282,7 +286,19 @@ def targets_for(text: str) -> list[Target]:
     if text in _NAMES:
         return _NAMES[text](text)
     scheme, colon, _ = text.partition(":")
-    if not colon or scheme not in _SCHEMES:
-        known = ", ".join([*_NAMES, *(f"{name}:..." for name in _SCHEMES)])
-        raise mq.ConfigurationError(f"there is no conformance target for {text!r}; known: {known}")
-    return _SCHEMES[scheme](text)
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    if colon and scheme in _SCHEMES:
+        return _SCHEMES[scheme](text)
+    if colon and scheme in others:
+        return _loaded(others[scheme])(text)
+    known = ", ".join([*_NAMES, *(f"{name}:..." for name in dict.fromkeys([*_SCHEMES, *sorted(others)]))])
+    raise mq.ConfigurationError(f"there is no conformance target for {text!r}; known: {known}")
+
+
+def _loaded(point: EntryPoint) -> Factory:
+    try:
+        return cast(Factory, point.load())
+    except (ImportError, AttributeError) as error:
+        raise mq.ConfigurationError(
+            f"the conformance targets of {point.name}: are {point.value}, which cannot be loaded: {error}"
+        ) from error

@@ -16,6 +16,7 @@ from mqbridge_conformance.env import Env
 from mqbridge_conformance.report import SLICE, read_document
 from mqbridge_conformance.scenario import Run, Scenario, scenario
 from mqbridge_conformance.scenarios import ALL
+from tests.conformance.timelines.made import Story, lost
 
 
 def test_the_table_command_shows_the_slice() -> None:
@@ -208,3 +209,22 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(content: str | None, tmp_pa
         done = CliRunner().invoke(conformance, args)
         assert done.exit_code == 2
         assert str(path) in done.stderr
+
+
+def test_a_history_that_was_kept_is_judged_again(tmp_path: Path) -> None:
+    """Each checker's word with what it looked at, each finding with its timeline; 1 if one is not valid."""
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    history, _ = lost()
+    history.save(bad)
+    Story().history.save(good)
+    done = CliRunner().invoke(conformance, ["judge", str(bad)])
+    assert done.exit_code == 1, done.output
+    assert "invalid" in done.stdout
+    assert "p1#3" in done.stdout
+    assert any(line.startswith("*") for line in done.stdout.splitlines())
+    assert CliRunner().invoke(conformance, ["judge", str(good)]).exit_code == 0
+    for path, content in ((tmp_path / "absent.jsonl", None), (tmp_path / "torn.jsonl", "{}\n{}\n")):
+        if content:
+            path.write_text(content)
+        done = CliRunner().invoke(conformance, ["judge", str(path)])
+        assert (done.exit_code, path.name in done.stderr) == (2, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -142,3 +143,19 @@ def test_seed_and_histories_are_those_that_were_asked_for(alone: pytest.Pytester
     done.assert_outcomes(passed=1)
     done.stdout.fnmatch_lines(["mqbridge conformance: quick, seed 5"])
     assert [load(file).header["seed"] for file in sorted((alone.path / "kept").iterdir())] == [5, 6]
+
+
+def test_the_plugin_adds_its_own_options_and_no_other(alone: pytest.Pytester) -> None:
+    """A project's options, markers and fixtures are what they were, so no name of theirs can be taken."""
+    without = set(alone.runpytest_subprocess("--help").outlines)
+    added = [line for line in alone.runpytest_subprocess("--help", *SUITE[:2]).outlines if line not in without]
+    options = [line.split()[0] for line in added if line.startswith("  --")]
+    assert options
+    assert [name for name in options if not name.startswith("--mq-")] == []
+    for question in ("--markers", "--fixtures"):
+        before = alone.runpytest_subprocess(question).outlines
+        after = alone.runpytest_subprocess(question, *SUITE[:2]).outlines
+        own = [line for line in after if line not in before]
+        assert not [line for line in own if line.startswith("@")]
+        fixtures = [line.split()[0] for line in own if re.match(r"\w+ .*-- ", line)]
+        assert fixtures == (["mq_conformance"] if question == "--fixtures" else [])

@@ -46,6 +46,7 @@ def lost() -> tuple[History, tuple[Event, ...]]:
     that prove it: the confirmation, and the look at the log."""
     story = Story()
     story.say("main", "ok", "run", more={"engine": "kafka", "seed": 7})
+    story.say("main", "ok", "open", client="producer-1", more={"role": "producer", "acks": "all"})
     story.say("reader", "ok", "open", client="consumer-1", group="billing", more={"role": "topic-consumer"})
     story.say("reader", "ok", "assigned", client="consumer-1", group="billing", dest=TOPIC, part=2, lease=3, off=0)
     confirmed: Event | None = None

@@ -25,7 +25,7 @@ VERBS = ("ack", "release", "retry", "reject")
         Cap.DEAD_LETTER,
     ),
     proves=(Cap.ACK,),
-    exercises=("refused", "topic_refused"),
+    exercises=("refused",),
 )
 def double_settle(env: Env) -> None:
     queue = env.queue(max_attempts=3)
@@ -67,6 +67,6 @@ def _of_a_topic(env: Env) -> None:
         env.ack(consumer, got)
         for delivery in got:
             env.raises(mq.AlreadySettled, delivery.ack, "a second ack on a topic", anomaly="settled-twice")
-            env.count("topic_refused")
+            env.count("refused_of_a_topic")
         env.drained(topic, consumer.group)
     env.observer.records(topic.name)
