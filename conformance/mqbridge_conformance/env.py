@@ -234,7 +234,7 @@ class Env:
 
     def counts(self, queue: str, wanted: Counts, what: str) -> None:
         """What a queue must come to hold, as far as the observer can tell; what it cannot is noted as evidence."""
-        seen = self.observer.counts(queue)
+        seen = self.agreed(lambda: self.observer.counts(queue), what)
         untold = [name for name, found in zip(Counts._fields, seen, strict=True) if found is None]
         if untold:
             self.evidence.note(f"{self.observer.how} cannot tell {', '.join(untold)} messages of a queue")
@@ -257,6 +257,17 @@ class Env:
         due: int | None = (wanted.ready or 0) + (wanted.unsettled or 0)
         self.eventually(lambda: self.observer.held(queue), due, f"{what}, in number")
         self.count("counts_seen")
+
+    def agreed(self, look: Callable[[], T], what: str) -> T:
+        """What the observers see, once they see the same."""
+        seen: list[T] = []
+
+        def looked() -> bool:
+            seen.append(look())
+            return True
+
+        self.wait_for(looked, True, what)
+        return seen[-1]
 
     def committed(self, group: str, wanted: dict[str, int], what: str) -> None:
         """What a group must have committed; noted as evidence where it cannot be told while the group is active."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.parties import END_WAIT_S, Ended, Link, pack, unpack
-from mqbridge_conformance.programs import settling, single, traffic
+from mqbridge_conformance.programs import delivery, settling, single, traffic
 
 __all__ = ["PROGRAMS", "perform"]
 
@@ -41,6 +41,7 @@ def perform(link: Link, program: str, args: dict[str, Any]) -> None:
 
 
 PROGRAMS: Final[dict[str, Callable[..., None]]] = {
+    "account": delivery.account,
     "consume": traffic.consume,
     "hold": single.hold,
     "host": single.host,

@@ -3,6 +3,7 @@
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import (
     dead_letters,
+    delivery,
     errors,
     groups,
     limits,
@@ -27,6 +28,7 @@ ALL: tuple[Scenario, ...] = (
     *topics.ALL,
     *queues.ALL,
     *settlement.ALL,
+    *delivery.ALL,
     *dead_letters.ALL,
     *limits.ALL,
     *routing.ALL,

@@ -5,6 +5,7 @@ The rule: see `in_engine`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mqbridge as mq
@@ -15,8 +16,11 @@ from mqbridge.native.core.queues.deadletter import REJECTED, DeadLetters
 from mqbridge.native.core.queues.queue import Queue
 from mqbridge.native.core.queues.records import READY
 from mqbridge.native.core.queues.settling import Settlement
+from mqbridge.native.core.topics.groups import GroupRoom
+from mqbridge.native.queue_client import QueueClient
 from mqbridge.queue_consumer import QueueConsumer
 from tests.conformance.saboteurs.breaking import Row, around
+from tests.conformance.saboteurs.in_engine import commits_past_the_gap
 
 ROOM = 50
 
@@ -125,6 +129,18 @@ def _failure_given_back(other: Any, self: Settlement, item: Any, verb: Any, tag:
     other(self, ["release", tag, 0.0] if retried else item, "release" if retried else verb, tag, message)
 
 
+# --- delivery
+
+
+def _not_settled_before(taken: Any, self: QueueClient, *rest: Any) -> None:
+    self._spec = replace(self._spec, before=False)
+    taken(self, *rest)
+
+
+def _nothing_committed(write: Any, self: GroupRoom, name: str, offsets: Any, *rest: Any) -> None:
+    return
+
+
 SABOTEURS: list[Row] = [
     ("order-in-queue", "swaps two", around(sending, "build_batch", _two_swapped), "memory", "waited, in order: found"),
     (
@@ -178,6 +194,34 @@ SABOTEURS: list[Row] = [
         around(Settlement, "give_up", _failures_forgotten),
         "memory",
         "the attempt number: found [12] where 4",
+    ),
+    (
+        "queue-under-kill-at-most-once",
+        "shows what it has not settled",
+        around(QueueClient, "_taken", _not_settled_before),
+        "memory",
+        "two effects at most once",
+    ),
+    *(
+        (
+            f"queue-under-kill-{guarantee}",
+            "drops what a dead consumer held",
+            around(Settlement, "give_up", _gone_with_its_consumer),
+            "memory",
+            "messages without an effect",
+        )
+        for guarantee in ("at-least-once", "effectively-once")
+    ),
+    (
+        "topic-under-kill-at-most-once",
+        "commits nothing",
+        around(GroupRoom, "_write_offsets", _nothing_committed),
+        "memory",
+        "two effects at most once",
+    ),
+    *(
+        (f"topic-under-kill-{guarantee}", "commits past a gap", commits_past_the_gap, "memory", "does not come again")
+        for guarantee in ("at-least-once", "effectively-once")
     ),
     (
         "dead-letter-reasons",
