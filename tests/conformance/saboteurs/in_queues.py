@@ -200,7 +200,7 @@ SABOTEURS: list[Row] = [
         "shows what it has not settled",
         around(QueueClient, "_taken", _not_settled_before),
         "memory",
-        "two effects at most once",
+        "redelivery-after-settle.*EOS-dup",
     ),
     *(
         (
