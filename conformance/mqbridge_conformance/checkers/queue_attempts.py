@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
-from mqbridge_conformance.checkers.queue_clients import NEVER
-from mqbridge_conformance.checkers.queue_facts import MANY, Facts, Lease, Story
+from mqbridge_conformance.checkers.queue_clients import MANY, NEVER
+from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Story
 from mqbridge_conformance.checkers.queue_promises import Promises
 from mqbridge_conformance.history import History
 
@@ -85,18 +85,19 @@ class _Attempts:
     def _step(self, story: Story, before: Lease, after: Lease) -> _Step:
         client = before.client
         calm = self._facts.calm(before.t, after.t)
-        died = client.doubtful < after.t
+        deaths = client.deaths(after.t)
         if before.f == "retry":
-            step = _Step(1, 1 + died)
+            step = _Step(1, 1 + deaths)
         elif before.f == "release":
-            step = _Step(0, self._promises.release_counts + died)
-        elif before.f == "" and before.traced and before.lost == NEVER and client.closed < after.t and not died:
+            step = _Step(0, self._promises.release_counts + deaths)
+        elif before.f == "" and before.traced and before.lost == NEVER and client.closed < after.t and not deaths:
             step = _Step(0, 0)
         elif before.f == "" and before.traced and client.dead < min(after.t, client.closing):
-            step = _Step(1, 1)
+            step = _Step(1, deaths)
         else:
             step = _Step(0, MANY)
-        unseen = self._unseen(story, before.t, after) - (1 if died and client.dest == story.dest else 0)
+        # Its own deaths are counted here, and among those who may have had it unseen.
+        unseen = self._unseen(story, before.t, after) - deaths
         most = MANY if self._promises.copying or not calm else step.most + max(unseen, 0)
         return _Step(step.least if calm else 0, most)
 

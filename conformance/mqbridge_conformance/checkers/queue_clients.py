@@ -14,10 +14,12 @@ from typing import Final
 
 from mqbridge_conformance.history import Event, History
 
-__all__ = ["NEVER", "SECOND", "Client", "Trouble"]
+__all__ = ["MANY", "NEVER", "SECOND", "Client", "Trouble"]
 
 SECOND: Final = 1_000_000_000
 NEVER: Final = 1 << 62
+MANY: Final = 1 << 30
+"""As a number: nobody knows."""
 AFTERMATH_S: Final = 60
 """A connection that a fault has broken may be found broken only by a heartbeat, long after it is over."""
 _DEADLY: Final = ("sigkill", "kill", "connection ended")
@@ -36,17 +38,27 @@ class Client:
     prefetch: int | None = None
     before: bool = False
     """Is what it is given settled before it is shown? At most once."""
+    settle_s: float = 0.1
+    """How long its verbs may wait before the broker is told."""
     closing: int = NEVER
     closed: int = NEVER
     dead: int = NEVER
     """From then on it has certainly ended without a good-bye."""
     doubtful: int = NEVER
     """From then on it may have."""
+    slain: bool = False
+    """Did nothing hinder it before it was killed? Then it can have lost its connection but once."""
     shaken: int = -1
     """The last time that it was told of leases lost, or not told whether its verbs were taken."""
     empty: list[tuple[int, int]] = field(default_factory=list)
     """Polls that gave nothing: when each began and ended."""
     polled: bool = False
+
+    def deaths(self, t: int) -> int:
+        """How often, at most, it had lost its connection by then."""
+        if self.doubtful >= t:
+            return 0
+        return 1 if self.slain and self.dead != NEVER else MANY
 
     def ended(self, t: int) -> bool:
         """Has it certainly given back, or lost, all that it had?"""
@@ -68,6 +80,7 @@ class Trouble:
         """Process -> when it was first killed, stopped or otherwise hindered."""
         self.killed: dict[str, int] = {}
         """Process -> when it was certainly dead."""
+        self._killing: dict[str, int] = {}
         shared: list[tuple[int, int]] = []
         for event in history.of("fault"):
             if event.kind == "invoke" or history.invoke_of(event) is None:
@@ -84,6 +97,7 @@ class Trouble:
         end = history.end_of(fault) if fault.kind == "invoke" else fault
         if what in _DEADLY and end is not None and end.kind == "ok":
             self.killed[at] = min(end.t, self.killed.get(at, NEVER))
+            self._killing[at] = fault.t
 
     def calm(self, since: int, until: int) -> bool:
         """Was all that is shared sound in that time, both ends included?"""
@@ -95,7 +109,9 @@ class Trouble:
         client.dead = self.killed.get(client.proc, NEVER)
         client.doubtful = self.stopped.get(client.proc, NEVER)
         if client.closed == NEVER:
-            client.doubtful = min(client.doubtful, client.closing, self.last_event[client.proc].t)
+            silent = self.last_event[client.proc].t if client.dead == NEVER else NEVER
+            client.doubtful = min(client.doubtful, client.closing, silent)
+            client.slain = client.doubtful == self._killing.get(client.proc)
         elif client.closed <= client.doubtful:
             client.doubtful = NEVER
             client.dead = NEVER

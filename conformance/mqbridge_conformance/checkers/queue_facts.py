@@ -13,15 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mqbridge_conformance.checkers.queue_clients import NEVER, Client, Trouble
+from mqbridge_conformance.checkers.queue_clients import MANY, NEVER, Client, Trouble
 from mqbridge_conformance.checkers.queue_policies import Policy, policies
 from mqbridge_conformance.checkers.queue_routes import Routes
 from mqbridge_conformance.history import Event, History
 
-__all__ = ["MANY", "VERBS", "Facts", "Lease", "Look", "Send", "Story", "ttl_of"]
+__all__ = ["VERBS", "Facts", "Lease", "Look", "Send", "Story", "ttl_of"]
 
-MANY: Final = 1 << 30
-"""As a number of copies: nobody knows."""
 VERBS: Final = ("ack", "release", "retry", "reject")
 _UNKNOWN: Final = Policy()
 
@@ -206,11 +204,8 @@ class Facts:
         """How often a consumer of a queue may have lost, in that time, a message that nobody was shown."""
         if not self.calm(since, until):
             return MANY
-        number = 0
-        for client in self.consumers.get(dest, ()):
-            if client.doubtful <= until and min(client.closed, client.dead) >= since:
-                number += MANY if client.dead == NEVER else 1
-        return number
+        clients = self.consumers.get(dest, ())
+        return sum(client.deaths(until + 1) for client in clients if min(client.closed, client.dead) >= since)
 
     def last(self, dest: str, *names: str) -> Look | None:
         """The last look of these kinds at a queue."""
@@ -272,6 +267,7 @@ class Facts:
             client.prefetch = event.more.get("prefetch")
             client.before = event.more.get("ack") == "before"
             client.asked = int(event.more.get("asked_t", -1))
+            client.settle_s = float(event.more.get("settle_interval_s", client.settle_s))
 
     def _close(self, event: Event) -> None:
         client = self.clients.get(event.who)

@@ -104,7 +104,7 @@ class _Fates:
         if last.f == "":
             return self._orphan(story, last)
         assert last.verb is not None
-        since = last.verb.t + _delay(last.verb) + int(self._facts.policy(story.dest).backoff_s * SECOND)
+        since = _heard(last) + _delay(last.verb) + int(self._facts.policy(story.dest).backoff_s * SECOND)
         if last.f == "reject":
             text = f"{story.val!r} was rejected, and no letter says so"
             return _Loose(since, "dlq-lost", text, last.told, in_queue=last.known == NEVER)
@@ -223,7 +223,9 @@ class _Fates:
             if look is None or look.found[story.val] or look.begun <= known + GRACE_NS:
                 continue
             # An observer may see only what no consumer of the letters has.
-            if not facts.hidden(target, loose.since, look.t) and not facts.removed(target, loose.since, look.t):
+            if facts.hidden(target, loose.since, look.t):
+                continue
+            if not facts.removed(target, facts.first_sent(story), look.t):
                 return look
         return None
 
@@ -231,6 +233,14 @@ class _Fates:
         """When the broker certainly had the last verb; at once, if it need not have it."""
         last = max(story.leases, key=lambda lease: lease.t, default=None)
         return -1 if last is None or last.known == NEVER else last.known
+
+
+def _heard(lease: Lease) -> int:
+    """When the broker had heard of the verb, at the latest, or that its consumer had ended."""
+    assert lease.verb is not None
+    client = lease.client
+    told = min(lease.known, client.closed, client.dead)
+    return lease.verb.t + int(client.settle_s * SECOND) + GRACE_NS if told == NEVER else max(told, lease.verb.t)
 
 
 def _delay(event: Event) -> int:

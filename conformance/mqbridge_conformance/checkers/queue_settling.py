@@ -26,7 +26,7 @@ def check_leases(history: History, profile: Profile) -> Judgement:
     promises = Promises(facts, profile)
     for story in facts:
         judge.count("deliveries", len(story.leases))
-        if len(story.leases) > 1:
+        if len(story.leases) > 1 and facts.copies(story, story.leases[0].t):
             _Turns(facts, promises, judge, story).judge()
             _duplicates(facts, promises, judge, story, profile)
     return judge.judgement()
