@@ -20,6 +20,7 @@ from mqbridge import spi
 from mqbridge.testing.embedding import decorated
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
+from mqbridge_conformance.saboteurs.misconfigured import MISCONFIGURED
 from mqbridge_conformance.saboteurs.passing import PassingChannel
 from mqbridge_conformance.saboteurs.saboteur import Saboteur
 from mqbridge_conformance.saboteurs.strikes import Draws, Plan, Strikes
@@ -43,7 +44,7 @@ def open_bus(url: str, *, plan: Plan | None = None, recorder: Recorder | None = 
     plan = plan or _in_environment()
     if plan is None:
         return mq.connect(url, **options)
-    saboteur = SABOTEURS[plan.code]
+    saboteur = SABOTEURS.get(plan.code) or MISCONFIGURED[plan.code]
     with _lock:  # one process, one series of opportunities
         draws = _draws.setdefault(plan, Draws(plan))
     strikes = Strikes(draws, recorder)

@@ -1,0 +1,7 @@
+"""See `command`."""
+
+import sys
+
+from mqbridge_conformance.proofs.command import main
+
+sys.exit(main())
