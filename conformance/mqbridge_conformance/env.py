@@ -126,9 +126,9 @@ class Env:
 
     # --- parties
 
-    def connect(self) -> mq.Bus:
-        """Another connection of this process, closed at the end."""
-        bus = self.target.connect(self.recorder)
+    def connect(self, **options: Any) -> mq.Bus:
+        """Another connection of this process, closed at the end; `options` are those of `mqbridge.connect`."""
+        bus = self.target.connect(self.recorder, **options)
         self._buses.append(bus)
         return recording.connect(bus, self.recorder)
 

@@ -76,10 +76,10 @@ class Target(ABC):
     def spawn(self, program: str, **args: Any) -> Party:
         """Run a worker program as another party of this broker."""
 
-    def connect(self, recorder: Recorder | None = None) -> mq.Bus:
+    def connect(self, recorder: Recorder | None = None, **options: Any) -> mq.Bus:
         """A connection under test, of this process; broken if a saboteur is in force, whose strikes `recorder` hears
-        of."""
-        return open_bus(self.url, recorder=recorder)
+        of. `options` are those of `mqbridge.connect`."""
+        return open_bus(self.url, recorder=recorder, **options)
 
     def versions(self) -> dict[str, str]:
         """Once it is started, what reports are to say of it: the engine's version under the engine's name, and those of

@@ -11,7 +11,7 @@ from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
-from tests.conformance.saboteurs import in_engine, in_limits, in_queues, in_routes, in_topics
+from tests.conformance.saboteurs import in_engine, in_errors, in_limits, in_queues, in_routes, in_topics
 from tests.conformance.saboteurs.breaking import Saboteur
 
 SABOTEURS = [
@@ -19,6 +19,7 @@ SABOTEURS = [
     *in_topics.SABOTEURS,
     *in_queues.SABOTEURS,
     *in_limits.SABOTEURS,
+    *in_errors.SABOTEURS,
     *in_routes.SABOTEURS,
 ]
 PATIENCE_S = 1.5

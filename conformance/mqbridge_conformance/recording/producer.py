@@ -19,6 +19,13 @@ __all__ = ["RecordedProducer"]
 TOLD = ("routing_key", "expires_in_s", "delay_s", "priority")
 
 
+def _key(key: Any) -> str | None:
+    """One that is none is told as it was given, for the producer to refuse it."""
+    if isinstance(key, str):
+        key = key.encode()
+    return identify(key) if key is None or isinstance(key, bytes) else repr(key)
+
+
 class RecordedProducer:
     """Stands for a `Producer`; what is not here is the producer's own."""
 
@@ -86,7 +93,7 @@ class RecordedProducer:
             "send",
             client=self._client,
             dest=str(destination),
-            key=identify(key.encode() if isinstance(key, str) else key),
+            key=_key(key),
             val=encoded(destination, value),
             more=plain(more),
         )
