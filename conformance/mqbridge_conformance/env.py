@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -280,15 +281,41 @@ class Env:
     # --- the end
 
     def close(self) -> None:
-        """End the parties, close the connections, and then, from a new one, remove what was made."""
+        """End the parties, close the connections, look at what is left, and then, from a new one, remove what was
+        made."""
         with contextlib.ExitStack() as last_first:
             last_first.callback(self.recorder.close)
             last_first.callback(self._remove)
+            last_first.callback(self._look)
             for closable in self._buses:
                 last_first.callback(closable.close)
             for party in self._parties:
                 last_first.callback(party.stop, self.patience_s)
             last_first.callback(self.faults.close)
+
+    def _look(self) -> None:
+        """The last word, for the checkers: what is there when everybody has gone, however the body ended. What an
+        observer cannot tell is left out."""
+        names = self._seen(self.observer.names)
+        if names is None:
+            return
+        for made in self._made:
+            if isinstance(made, mq.Topic) and made.name in names.topics:
+                self._seen(partial(self.observer.records, made.name))
+            elif isinstance(made, mq.Queue) and made.name in names.queues:
+                self._seen(partial(self.observer.messages, made.name))
+                self._seen(partial(self.observer.counts, made.name))
+                if made.dead_letter is not None and made.dead_letter.name in names.queues:
+                    self._seen(partial(self.observer.letters, made.name))
+        for group in self._groups:
+            self._seen(partial(self.observer.committed, group))
+
+    def _seen(self, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except Exception as error:  # noqa: BLE001 - observers are clients of many kinds, and what is away is not told
+            self.evidence.note(f"at the end an observer could not tell something: {type(error).__name__}: {error}")
+            return None
 
     def _remove(self) -> None:
         with mq.connect(self.target.url) as bus:
