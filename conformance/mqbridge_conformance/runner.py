@@ -100,6 +100,9 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
     if scenario.processes and target.threads:
         report.unasked[scenario.name, target.name] = "needs processes"
         return False
+    if scenario.own_broker and not target.own:
+        report.unasked[scenario.name, target.name] = "needs a broker of its own"
+        return False
     return True
 
 

@@ -36,7 +36,8 @@ class Scenario:
     this run may show, each with the reason: they are counted and shown. `guarantee` is what the program under test
     asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN. `level`: what
     takes long, or takes a broker of its own, is ``full``. `processes`: it is about what happens to a process, so a
-    target whose other parties are threads is not asked.
+    target whose other parties are threads is not asked. `own_broker`: it stops the broker, so a target that shares its
+    broker with others is not asked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Scenario:
     fault: bool = False
     level: Run = "quick"
     processes: bool = False
+    own_broker: bool = False
 
 
 def scenario(
@@ -66,6 +68,7 @@ def scenario(
     fault: bool = False,
     level: Run = "quick",
     processes: bool = False,
+    own_broker: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
@@ -73,7 +76,8 @@ def scenario(
         spoken_for = needs if proves is None else proves
         counters = ("checks", *exercises)
         return Scenario(
-            name, title, body, needs, spoken_for, counters, refusal, legal or {}, guarantee, fault, level, processes
+            *(name, title, body, needs, spoken_for, counters, refusal, legal or {}),
+            *(guarantee, fault, level, processes, own_broker),
         )
 
     return make

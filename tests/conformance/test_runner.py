@@ -77,6 +77,14 @@ def test_what_is_about_processes_is_not_asked_where_there_are_none() -> None:
     assert report.unasked == {("about", "native, memory"): "needs processes"}
 
 
+def test_what_stops_the_broker_is_not_asked_where_others_use_it() -> None:
+    """It has no result there either, and the report says why."""
+    about = scenario("about", "A broker", own_broker=True)(checked)
+    report = run([NativeMemory()], [about])
+    assert not report.results
+    assert report.unasked == {("about", "native, memory"): "needs a broker of its own"}
+
+
 def test_an_arrangement_that_cannot_be_made_is_unknown(target: Target) -> None:
     """The engine is not blamed for it, and nobody takes it for a pass."""
 

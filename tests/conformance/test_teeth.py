@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
+from mqbridge_conformance.saboteurs import Plan, in_force
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
-from mqbridge_conformance.targets import targets_for
-from tests.conformance.saboteurs import in_engine, in_errors, in_limits, in_queues, in_routes, in_topics
+from mqbridge_conformance.targets import NativeClient, targets_for
+from tests.conformance.saboteurs import in_engine, in_errors, in_lifecycle, in_limits, in_queues, in_routes, in_topics
 from tests.conformance.saboteurs.breaking import Saboteur
 
 SABOTEURS = [
@@ -20,6 +22,7 @@ SABOTEURS = [
     *in_queues.SABOTEURS,
     *in_limits.SABOTEURS,
     *in_errors.SABOTEURS,
+    *in_lifecycle.SABOTEURS,
     *in_routes.SABOTEURS,
 ]
 PATIENCE_S = 1.5
@@ -56,5 +59,14 @@ def test_a_broken_engine_fails(
 
 
 def test_every_scenario_is_shown_able_to_fail() -> None:
-    """A scenario without a saboteur is a claim without a proof."""
-    assert {name for name, *_ in SABOTEURS} == set(SCENARIOS)
+    """A scenario without a saboteur is a claim without a proof; those that stop a broker are shown below."""
+    assert {name for name, *_ in SABOTEURS} == {scenario.name for scenario in ALL if not scenario.own_broker}
+
+
+def test_a_loss_is_found_across_a_restart(tmp_path: Path) -> None:
+    """An engine that drops messages now and then fails the scenario that restarts the broker, as a loss."""
+    target = NativeClient(own=True)
+    with target, in_force(Plan("M02", 0.02, told=tmp_path / "told")):
+        result, _ = run_scenario(SCENARIOS["resumes-after-restart"], target, patience_s=PROCESS_PATIENCE_S)
+    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
+    assert "lost" in result.anomalies, result.anomalies

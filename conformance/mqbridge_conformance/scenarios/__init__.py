@@ -6,6 +6,7 @@ from mqbridge_conformance.scenarios import (
     delivery,
     errors,
     groups,
+    lifecycle,
     limits,
     messages,
     ordering,
@@ -33,4 +34,5 @@ ALL: tuple[Scenario, ...] = (
     *limits.ALL,
     *routing.ALL,
     *errors.ALL,
+    *lifecycle.ALL,
 )
