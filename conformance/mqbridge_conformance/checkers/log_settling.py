@@ -7,6 +7,7 @@ verb that settles was so much as begun.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from typing import Final, NamedTuple
 
@@ -62,6 +63,12 @@ class _Prefix:
         return latest
 
 
+    def begin_anew(self, lease: Lease, t: int) -> None:
+        """A seek: what was delivered and settled before it says nothing of the place any more."""
+        self.seen = bisect_right(lease.deliveries, t, key=lambda event: event.t)
+        self.order, self.at, self.acked = [], 0, {}
+
+
 class Settling:
     """See the module."""
 
@@ -76,10 +83,14 @@ class Settling:
         self._all: dict[str, list[Lease]] = defaultdict(list)
         for lease in self._leases:
             self._all[lease.who].append(lease)
-        for event in history.of("commit", *SETTLING):
+        for event in history.of("commit", "seek", *SETTLING):
             if event.f == "commit":
                 if event.kind != "invoke":
                     self._committed(history, event)
+            elif event.f == "seek":
+                for lease in self._all[event.who]:
+                    if lease.at[1:] == place(event):
+                        self._prefixes[lease].begin_anew(lease, event.t)
             elif event.off is not None and event.dest is not None:
                 self._verb(history, event)
         self._by_delivery(history)

@@ -96,6 +96,23 @@ def test_only_the_settled_prefix_is_promised() -> None:
         assert found(story) == {"commit-lost", "commit-regression"}
 
 
+def test_a_seek_ends_what_was_settled_before_it() -> None:
+    """No commit-lost for what was acked under the same lease before a seek: only what comes after it is promised."""
+    story = Story().filled(8)
+    story.consumer("a/c")
+    story.poll("a/c", 0, 1, 2)
+    story.settle("a/c", 0, 1)
+    story.did("seek", "a/c", dest=TOPIC, part=0, off=0)
+    story.poll("a/c", 0, 1)
+    story.settle("a/c", 0)
+    story.commit("a/c")
+    story.committed(1)
+    assert found(story) == set()
+    story.did("commit", "a/c")
+    story.committed(0)
+    assert found(story) == {"commit-lost", "commit-regression"}
+
+
 @pytest.mark.parametrize("f", ["seek", "reset", "delete"])
 def test_a_place_that_was_moved_is_not_lost(f: str) -> None:
     """Neither commit-lost nor commit-regression after a seek, a reset, or the group's deletion."""
