@@ -26,8 +26,8 @@ def compaction(env: Env) -> None:
         places: dict[bytes, tuple[int | None, bytes]] = {}
         for number in range(ROUNDS * len(KEYS)):
             key = KEYS[number % len(KEYS)]
-            value = env.payload(topic, "p", number, key=key)
-            receipt = producer.send(topic, value, key=key, headers={"pad": b"." * LARGE})
+            value = env.payload(topic, "p", number, key=key, pad=LARGE)
+            receipt = producer.send(topic, value, key=key)
             places[key.encode()] = receipt.result(env.patience_s).offset, value
         keyless = lambda: producer.send(topic, b"keyless").result(env.patience_s)  # noqa: E731
         env.raises(mq.MqbridgeError, keyless, "sending a record without a key to a compacted topic")

@@ -42,8 +42,8 @@ def retention_by_size(env: Env) -> None:
     stored = env.observer.records(topic.name)
     env.count("removed", number - len(stored))
     env.count("kept", len(stored))
-    wanted = [env.payload(topic, "p", at) for at in range(number)]
-    env.equal([record.value for record in stored], wanted[-len(stored) :], "what is left: the newest", "lost-write")
+    left = [int((record.value or b"").split()[5]) for record in stored]
+    env.equal(left, list(range(number - len(stored), number)), "what is left: the newest", "lost-write")
     least = min(number, KEPT_BYTES // LARGE)
     env.check(len(stored) >= least, f"{len(stored)} records are left, where {least} are within the size", "lost-write")
 
@@ -76,8 +76,7 @@ def retention_by_age(env: Env) -> None:
 
 
 def _sent(env: Env, producer: mq.Producer, topic: mq.Topic[bytes], number: int) -> None:
-    value = env.payload(topic, "p", number)
-    producer.send(topic, value, headers={"pad": b"." * LARGE}).result(env.patience_s)
+    producer.send(topic, env.payload(topic, "p", number, pad=LARGE)).result(env.patience_s)
 
 
 def _limited(env: Env, retention: mq.Retention) -> mq.Topic[bytes]:
