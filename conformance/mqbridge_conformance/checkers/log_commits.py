@@ -108,10 +108,12 @@ def _ahead(
     seen: list[Event],
     judge: Judge,
 ) -> None:
-    """handover-gap and committed-too-far: a place above a record that nobody has begun to settle by then."""
+    """handover-gap and committed-too-far: a place above a record that nobody has begun to settle by then. Workers begin
+    with whatever comes first, so where they begin says nothing."""
     present = log.present.get(part, [])
     number = bisect_left(present, group.floor(part))
-    marks = sorted([*(lease.deliveries[0] for lease in leases if lease.deliveries), *seen], key=lambda event: event.t)
+    begun = [lease.deliveries[0] for lease in leases if lease.deliveries]
+    marks = sorted([*(event for event in begun if not event.more.get("handler")), *seen], key=lambda event: event.t)
     legal = loose_group(group.members)
     accused: set[tuple[str, int]] = set()
     owned = False

@@ -228,6 +228,14 @@ def test_workers_settle_by_themselves() -> None:
     assert found(story) == set()
 
 
+def test_workers_begin_in_any_order() -> None:
+    """No poll-skip where the handler of a later record was faster to begin."""
+    story = Story().filled(4)
+    story.consumer("a/c", start={"name": "EARLIEST"})
+    story.poll("a/c", 2, 0, 1, 3, more={"handler": True})
+    assert found(story) == set()
+
+
 def test_the_first_owner_begins_at_the_start() -> None:
     """poll-skip: asked to begin at the earliest record, it was not given it; with another start it is none."""
     for start, wanted in (({"name": "EARLIEST"}, {"poll-skip"}), ({"name": "LATEST"}, set())):
