@@ -317,6 +317,7 @@ SABOTEURS: list[Row] = [
         "memory",
         "it has its partitions again|moves at the steady one",
     ),
+    ("static-member-fenced", "does not know a member by its name", _nameless, "memory", "0 of 2 came|no error"),
     (
         "pause-and-resume",
         "does not pause",

@@ -8,7 +8,7 @@ from mqbridge_conformance.scenarios.groups.rebalance_pause import pauses
 from mqbridge_conformance.scenarios.groups.rolling_restart import rolling_restart
 from mqbridge_conformance.scenarios.groups.stalled_member import stalled_member_fenced
 from mqbridge_conformance.scenarios.groups.start_rules import start_rules
-from mqbridge_conformance.scenarios.groups.static_member import static_member_restart
+from mqbridge_conformance.scenarios.groups.static_member import static_member_fenced, static_member_restart
 from mqbridge_conformance.scenarios.groups.stopped_member import stopped_member_fenced
 from mqbridge_conformance.scenarios.groups.two_groups import two_groups
 
@@ -24,6 +24,7 @@ ALL = (
     stalled_member_fenced,
     stopped_member_fenced,
     static_member_restart,
+    static_member_fenced,
     rolling_restart,
     pause_and_resume,
     seek,

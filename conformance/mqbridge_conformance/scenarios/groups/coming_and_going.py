@@ -6,14 +6,7 @@ from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.scenario import scenario
-from mqbridge_conformance.scenarios.groups.traffic import (
-    assigned,
-    handled,
-    joined,
-    sending,
-    stopped_sending,
-    through,
-)
+from mqbridge_conformance.scenarios.groups.traffic import assigned, at_work, joined, sending, stopped_sending, through
 
 PARTITIONS = 4
 
@@ -57,6 +50,5 @@ def _share(env: Env, members: list[Party], when: str) -> None:
 
     wanted = (parts, list(range(PARTITIONS)))
     env.eventually(look, wanted, f"how many partitions each member has, and which, {when}", "starvation")
-    before = [handled(env, member) for member in members]
-    for member, at in zip(members, before, strict=True):
-        env.wait_for(lambda: handled(env, member) > at, True, f"work of every member {when}", "starvation")  # noqa: B023
+    for member in members:
+        at_work(env, member, when)

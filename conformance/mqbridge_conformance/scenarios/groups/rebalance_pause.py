@@ -35,9 +35,7 @@ def _pause(protocol: str) -> Scenario:
             first, second = _joined(env, stack, topic, group, protocol)
             sender.command("halt")
             sender.expect("sent", env.patience_s)
-            stored = len(env.observer.records(topic.name))
-            everything = lambda: len({*_places(first), *_places(second)}) >= stored  # noqa: E731
-            drive(env, [first, second], everything, "all that was sent")
+            _all_given(env, topic, first, second)
         env.drained(topic, group)
         env.observer.records(topic.name)
 
@@ -45,6 +43,12 @@ def _pause(protocol: str) -> Scenario:
 
 
 pauses = tuple(_pause(protocol) for protocol in ("cooperative", "eager"))
+
+
+def _all_given(env: Env, topic: mq.Topic[bytes], *members: Member) -> None:
+    """Poll on until every message has come to one of them."""
+    stored = len(env.observer.records(topic.name))
+    drive(env, members, lambda: len(set().union(*map(_places, members))) >= stored, "all that was sent")
 
 
 def _joined(

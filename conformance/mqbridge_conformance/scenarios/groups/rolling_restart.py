@@ -5,7 +5,7 @@ from __future__ import annotations
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.scenario import scenario
-from mqbridge_conformance.scenarios.groups.traffic import handled, joined, sending, stopped_sending, through
+from mqbridge_conformance.scenarios.groups.traffic import at_work, handled, joined, sending, stopped_sending, through
 
 PARTITIONS, MEMBERS = 6, 3
 
@@ -23,11 +23,11 @@ def rolling_restart(env: Env) -> None:
     sender = sending(env, topic)
     members = [joined(env, topic, group) for _ in range(MEMBERS)]
     for place, old in enumerate(members):
-        env.wait_for(lambda: handled(env, old) > 0, True, "the member works before it is restarted")  # noqa: B023
+        at_work(env, old, "before it is restarted")
         old.command("leave")
         old.expect("left", env.patience_s)
         new = members[place] = joined(env, topic, group)
-        env.eventually(lambda: handled(env, new) > 0, True, "the new member works", "starvation")  # noqa: B023
+        at_work(env, new, "in the place of another")
         env.count("restarted")
     stopped_sending(env, sender)
     through(env, topic, group, members=MEMBERS)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
+import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.scenario import scenario
+from mqbridge_conformance.scenarios.arranging import acked, filled, numbers
 from mqbridge_conformance.scenarios.groups.driving import Member, drive
 from mqbridge_conformance.scenarios.groups.traffic import assigned, handled, joined, sending, stopped_sending
 
 PARTITIONS = 4
-LONG_S = 8.0
+SHORT_S, LONG_S = 1.5, 8.0
 """A session that outlasts the start of a process on a busy machine. A static member does not leave when it is closed,
 so it is waited for at the end."""
 
@@ -50,3 +53,37 @@ def static_member_restart(env: Env) -> None:
         again.command("leave")
         again.expect("left", env.patience_s)
         steady.consumer.commit(env.patience_s)
+
+
+@scenario(
+    "static-member-fenced",
+    "A second member with the same instance_id takes the place of the first, which is fenced and told so",
+    needs=(Cap.GROUPS, Cap.STATIC_MEMBERSHIP, Cap.PARTITION_CUSTOM),
+    proves=(Cap.STATIC_MEMBERSHIP,),
+    exercises=("taken_over", "fenced"),
+)
+def static_member_fenced(env: Env) -> None:
+    topic, group = env.topic(), env.group()
+    filled(env, topic, range(4))
+    same: dict[str, Any] = {"group": group, "start": mq.EARLIEST, "instance_id": "one", "session_timeout_s": SHORT_S}
+    with contextlib.ExitStack() as stack:
+        former = stack.enter_context(env.bus.consumer(topic, **same))
+        held = env.receive(former, 4, "all of it, by the first holder of the name")
+        acked(env, former, held[:2])
+        latter = stack.enter_context(env.bus.consumer(topic, **same))
+        got = env.receive(latter, 2, "what the first holder had not settled")
+        env.equal(numbers(got), [2, 3], "where the second holder begins", "handover-gap")
+        env.count("taken_over", len(got))
+        error = env.raises(mq.Fenced, lambda: _polled(env, former), "polling by the first holder", "double-ownership")
+        env.check(not error.retryable, "a fenced member is told to try again", "double-ownership")
+        env.count("fenced")
+        acked(env, latter, got)
+    env.drained(topic, group)
+    env.observer.records(topic.name)
+
+
+def _polled(env: Env, consumer: mq.TopicConsumer[bytes]) -> None:
+    """Poll until it fails, for the news may be on its way."""
+    give_up_s = time.monotonic() + env.patience_s
+    while time.monotonic() < give_up_s:
+        consumer.poll(timeout=0.05)

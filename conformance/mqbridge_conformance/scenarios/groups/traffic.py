@@ -12,7 +12,7 @@ import mqbridge as mq
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.parties import Party
 
-__all__ = ["KEYS", "SESSION_S", "assigned", "handled", "joined", "sending", "stopped_sending", "through"]
+__all__ = ["KEYS", "SESSION_S", "assigned", "at_work", "handled", "joined", "sending", "stopped_sending", "through"]
 
 KEYS = tuple(f"key-{number}" for number in range(8))
 SESSION_S = 2.0
@@ -53,6 +53,12 @@ def handled(env: Env, member: Party) -> int:
     """How many messages it has settled or tried to."""
     found: int = _progress(env, member)["handled"]
     return found
+
+
+def at_work(env: Env, member: Party, when: str) -> None:
+    """Wait until it has settled one more than when this was asked."""
+    before = handled(env, member)
+    env.eventually(lambda: handled(env, member) > before, True, f"a member works, {when}", "starvation")
 
 
 def assigned(env: Env, member: Party) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
@@ -59,27 +61,30 @@ def ack_before(env: Env) -> None:
 def ack_auto(env: Env) -> None:
     topic, early, late = env.topic(), env.group("early"), env.group("late")
     filled(env, topic, range(RECORDS))
-    victim, offsets = _taken(env, topic, early, ack="auto", settle_interval_s=NEVER_S)
-    env.kill(victim)
-    with env.bus.consumer(topic, group=early, start=mq.LATEST) as heir:
-        got = env.receive(heir, RECORDS, "all of it, for nothing was committed")
-        what = "what comes again after a crash before the commit"
-        env.equal(numbers(got), list(range(RECORDS)), what, "handover-gap")
-        env.count("repeated", TAKEN)
-        acked(env, heir, got)
-    env.drained(topic, early)
-    victim, offsets = _taken(env, topic, late, ack="auto", settle_interval_s=SOON_S)
+    before, _ = _taken(env, topic, early, ack="auto", settle_interval_s=NEVER_S)
+    after, offsets = _taken(env, topic, late, ack="auto", settle_interval_s=SOON_S)
     place = {(topic.name, 0): offsets[-1] + 1}
-    committed = lambda: dict(env.bus.admin.describe_group(late).committed)  # noqa: E731
-    env.eventually(committed, place, "what is committed by the clock", "commit-lost")
-    env.kill(victim)
-    with env.bus.consumer(topic, group=late, start=mq.LATEST) as heir:
-        rest = env.receive(heir, RECORDS - TAKEN, "what the crashed member was not shown")
-        env.equal(numbers(rest), list(range(TAKEN, RECORDS)), "what comes after a crash after the commit", "duplicate")
-        env.count("lost_with_its_member", TAKEN)
-        acked(env, heir, rest)
-    env.drained(topic, late)
+    env.eventually(partial(_committed, env, late), place, "what is committed by the clock", "commit-lost")
+    env.kill(before)
+    env.kill(after)
+    _goes_on(env, topic, early, list(range(RECORDS)), "a crash before the commit", "handover-gap")
+    env.count("repeated", TAKEN)
+    _goes_on(env, topic, late, list(range(TAKEN, RECORDS)), "a crash after the commit", "duplicate")
+    env.count("lost_with_its_member", TAKEN)
     env.observer.records(topic.name)
+
+
+def _committed(env: Env, group: str) -> dict[tuple[str, int], int]:
+    return dict(env.bus.admin.describe_group(group).committed)
+
+
+def _goes_on(env: Env, topic: mq.Topic[bytes], group: str, due: list[int], after: str, anomaly: str) -> None:
+    """The next member gets exactly these."""
+    with env.bus.consumer(topic, group=group, start=mq.LATEST) as heir:
+        got = env.receive(heir, len(due), f"what is due after {after}")
+        env.equal(numbers(got), due, f"what comes after {after}", anomaly)
+        acked(env, heir, got)
+    env.drained(topic, group)
 
 
 def _taken(env: Env, topic: mq.Topic[bytes], group: str, **options: object) -> tuple[Party, list[int]]:

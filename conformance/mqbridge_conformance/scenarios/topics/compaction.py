@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
@@ -29,13 +31,18 @@ def compaction(env: Env) -> None:
             value = env.payload(topic, "p", number, key=key, pad=LARGE)
             receipt = producer.send(topic, value, key=key)
             places[key.encode()] = receipt.result(env.patience_s).offset, value
-        keyless = lambda: producer.send(topic, b"keyless").result(env.patience_s)  # noqa: E731
+        keyless = partial(_sent, env, producer, topic)
         env.raises(mq.MqbridgeError, keyless, "sending a record without a key to a compacted topic")
     everything = ROUNDS * len(KEYS)
-    compacted = lambda: len(env.observer.records(topic.name)) < everything  # noqa: E731
-    env.eventually(compacted, True, "older records of a key go", "not-compacted")
+    env.eventually(
+        lambda: len(env.observer.records(topic.name)) < everything, True, "older records of a key go", "not-compacted"
+    )
     stored = env.observer.records(topic.name)
     env.count("removed", everything - len(stored))
     env.count("kept", len(stored))
     last = {record.key: (record.offset, record.value) for record in stored}
     env.equal(last, places, "the last record of each key, and its offset", "lost-write")
+
+
+def _sent(env: Env, producer: mq.Producer, topic: mq.Topic[bytes]) -> mq.Confirmation:
+    return producer.send(topic, b"keyless").result(env.patience_s)
