@@ -13,6 +13,7 @@ __all__ = [
     "KAFKA_ADMIN",
     "KAFKA_CONTAINER_USER",
     "KAFKA_IMAGE",
+    "KAFKA_RETENTION_MS",
     "KAFKA_LINKED_PORT",
     "KAFKA_STRANGER",
     "RABBITMQ_FILES",
@@ -30,6 +31,9 @@ KAFKA_CONTAINER_USER: Final = "0"
 """The start script copies the image's configuration with its permissions and then writes to the copy. Where an image
 was built from read-only files, root alone can."""
 RABBITMQ_IMAGE: Final = "rabbitmq:4-management"
+
+KAFKA_RETENTION_MS: Final = 100 * 365 * 86_400 * 1000
+"""How long a topic keeps its records that was not told: a hundred years, where Kafka's own default is a week."""
 
 _ONE_NODE: Final = {
     # One setting given through the environment switches off the image's own defaults, so all are here.
@@ -65,10 +69,12 @@ _SHORT_WAITS: Final = {
     "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "500",
     # Retention and compaction take whole segments, of a gigabyte by default, and come every five minutes or every 15 s,
     # the first time after 30 s.
-    "KAFKA_LOG_SEGMENT_BYTES": "1048576",
+    "KAFKA_LOG_SEGMENT_BYTES": "2097152",
     "KAFKA_LOG_RETENTION_CHECK_INTERVAL_MS": "500",
     "KAFKA_LOG_INITIAL_TASK_DELAY_MS": "500",
     "KAFKA_LOG_CLEANER_BACKOFF_MS": "500",
+    # Looked after that often, a record with a time of long ago would be gone before a test could read it.
+    "KAFKA_LOG_RETENTION_MS": str(KAFKA_RETENTION_MS),
     # With the consumer protocol (KIP-848) the broker decides: 45 s would be waited for after every killed member. The
     # upper end stays, so that a test can ask for the broker's usual.
     "KAFKA_GROUP_CONSUMER_MIN_SESSION_TIMEOUT_MS": "1000",

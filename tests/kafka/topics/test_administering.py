@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 import mqbridge as mq
+from mqbridge_conformance.brokers.settings import KAFKA_RETENTION_MS
 from tests.kafka.topics.raw import Raw, fresh
 
 
@@ -46,10 +47,10 @@ def test_a_bare_topic_takes_the_brokers_defaults(bus: mq.Bus, raw: Raw) -> None:
     """What a specification leaves open is the broker's default, and describe() says which."""
     topic = mq.Topic(fresh())
     bus.admin.ensure(topic)
-    assert settings(raw, topic.name)["retention.ms"] == "604800000"
+    assert settings(raw, topic.name)["retention.ms"] == str(KAFKA_RETENTION_MS)
     found = bus.admin.describe(topic).topic  # type: ignore[union-attr]
     assert (found.partitions, found.replication, found.cleanup) == (1, 1, "delete")
-    assert found.retention == mq.Retention(max_age_s=604_800.0)
+    assert found.retention == mq.Retention(max_age_s=KAFKA_RETENTION_MS / 1000)
     bus.admin.ensure(found)
 
 
