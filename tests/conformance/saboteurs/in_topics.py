@@ -183,6 +183,12 @@ def _dies_without_a_trace(die: Any, self: TopicConsumer[Any], delivery: Any, rea
     self._hold(delivery).finish()
 
 
+def _settled_unconfirmed(die: Any, self: TopicConsumer[Any], delivery: Any, reason: str, error: Any) -> None:
+    die(self, delivery, reason, error)
+    for _, redelivery in self._burials:
+        redelivery.finish()
+
+
 def _dies_for_no_reason(bury: Any, self: DeadLetters, delivery: Any, reason: str, error: Any) -> Any:
     return bury(self, delivery, reason, None)
 
@@ -368,6 +374,13 @@ SABOTEURS: list[Row] = [
         "key, reason, attempts and error",
     ),
     (
+        "topic-dead-letter-unconfirmed",
+        "settles before it is confirmed",
+        around(TopicConsumer, "_die", _settled_unconfirmed),
+        "memory",
+        "with a dead letter that nobody took",
+    ),
+    (
         "ack-before",
         "waits for the ack",
         around(TopicConsumer, "_hand_out", _settled_when_acked),
@@ -409,7 +422,7 @@ SABOTEURS: list[Row] = [
         "removes all there is",
         around(retention, "outdated", _all_when_too_large),
         "memory",
-        "what is left: the newest",
+        "0 records are left|what is left: the newest",
     ),
     (
         "retention-by-age",

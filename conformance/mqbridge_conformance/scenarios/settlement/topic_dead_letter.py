@@ -76,3 +76,35 @@ def _letters(env: Env, grave: mq.Topic[bytes], topic: mq.Topic[bytes]) -> None:
         }
         env.equal(told, wanted, "key, reason, attempts and error of the dead letters")
         acked(env, consumer, found)
+
+
+@scenario(
+    "topic-dead-letter-unconfirmed",
+    "What cannot be copied to the dead-letter topic is not settled: it comes again, and nothing is committed past it",
+    needs=(Cap.TOPIC_DEAD_LETTER, Cap.GROUPS, Cap.PARTITION_CUSTOM),
+    proves=(Cap.TOPIC_DEAD_LETTER,),
+    exercises=("refused_letters", "came_again"),
+    level="full",
+)
+def topic_dead_letter_unconfirmed(env: Env) -> None:
+    topic, grave, group = env.topic(), env.topic("grave"), env.group()
+    filled(env, topic, range(2))
+    with env.bus.consumer(topic, group=group, start=mq.EARLIEST, dead_letter=grave) as consumer:
+        first, second = env.receive(consumer, 2, "all of it")
+        place = {(topic.name, 0): first.offset}
+        env.bus.admin.delete(grave)
+        first.reject("nowhere to go")
+        acked(env, consumer, [second])
+        env.equal(consumer.committed(), place, "what is committed, with a dead letter that nobody took", "dlq-lost")
+        (again,) = env.receive(consumer, 1, "what could not be dead-lettered")
+        env.equal((again.offset, again.redelivered), (first.offset, True), "what comes again", "dlq-lost")
+        env.count("refused_letters")
+        env.check(grave.name not in env.observer.names().topics, "the dead-letter topic was made by sending to it")
+    committed = {f"{topic.name}/0": first.offset}
+    env.equal(env.observer.committed(group), committed, "what is committed at the end", "committed-too-far")
+    with env.bus.consumer(topic, group=group, start=mq.LATEST) as heir:
+        got = env.receive(heir, 2, "what was not settled, and what lies above it")
+        env.count("came_again", len(got))
+        acked(env, heir, got)
+    env.drained(topic, group)
+    env.observer.records(topic.name)

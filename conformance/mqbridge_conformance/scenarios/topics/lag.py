@@ -37,6 +37,8 @@ def lag_is_truth(env: Env) -> None:
         filled(env, topic, range(RECORDS, RECORDS + 3), partitions=(2,))
         _compared(env, topic, group, consumer, "when more was sent")
     _compared(env, topic, group, None, "when the group has no member")
+    listed = [(one.group, one.members) for one in env.bus.admin.list_groups() if one.group == group]
+    env.equal(listed, [(group, 0)], "the group and its members, as listed")
     env.count("without_members")
     if env.can(Cap.ADD_PARTITIONS):
         _of_a_partition_that_nobody_had(env, topic, group)

@@ -44,6 +44,10 @@ def retention_by_size(env: Env) -> None:
     env.count("kept", len(stored))
     left = [int((record.value or b"").split()[5]) for record in stored]
     env.equal(left, list(range(number - len(stored), number)), "what is left: the newest", "lost-write")
+    with env.bus.replay(topic, mq.EARLIEST) as replay:
+        replayed = [one.offset for one in replay]
+    offsets = [record.offset for record in stored]
+    env.equal(replayed, offsets, "the offsets of a replay from the beginning", "replay-mismatch")
     least = min(number, KEPT_BYTES // LARGE)
     env.check(len(stored) >= least, f"{len(stored)} records are left, where {least} are within the size", "lost-write")
 
