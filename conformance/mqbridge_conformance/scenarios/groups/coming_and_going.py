@@ -17,6 +17,7 @@ PARTITIONS = 4
     needs=(Cap.GROUPS, Cap.REBALANCE_COOPERATIVE, Cap.PARTITION_BY_KEY),
     proves=(Cap.GROUPS, Cap.REBALANCE_COOPERATIVE),
     exercises=("joined", "left", "kills", "sent_meanwhile"),
+    level="full",
     fault=True,
 )
 def members_come_and_go(env: Env) -> None:

@@ -29,10 +29,10 @@ def pause_and_resume(env: Env) -> None:
             # The paused one is written first, so what comes of the other one comes past it.
             filled(env, topic, [number], partitions=(0, 1))
             beside = env.receive(consumer, 1, "of the partition that is not paused")
-            env.equal([one.partition for one in beside], [1], "the partition of what comes in a pause", "pause-leaks")
+            env.equal([one.partition for one in beside], [1], "partitions of what comes in a pause", "paused-delivery")
             acked(env, consumer, beside)
             env.count("beside_it")
-        env.equal(consumer.poll(timeout=0.1), [], "what comes of the paused partition")
+        env.equal(consumer.poll(timeout=0.1), [], "what comes of the paused partition", "paused-delivery")
         env.equal(consumer.assignment(), both, "what is assigned during a pause")
         consumer.resume([(topic.name, 0)])
         rest = env.receive(consumer, RECORDS - 2, "the partition that was paused")

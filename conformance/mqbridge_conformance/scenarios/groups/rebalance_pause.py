@@ -75,7 +75,7 @@ def _joined(
     kept, moved = set(first.partitions), set(second.partitions)
     env.count("moved", len(moved))
     back = moved if protocol == "cooperative" else {*range(PARTITIONS)}
-    env.eventually(lambda: set(first.asked_back), back, "what the first member had to give back", "stop-the-world")
+    env.eventually(lambda: set(first.asked_back), back, "what the first member had to give back", "eager-rebalance")
     for partition, delivery in held.items():
         if partition in back:
             what = f"settling under the lease of partition {partition}, which was given back"

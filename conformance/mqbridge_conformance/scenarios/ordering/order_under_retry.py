@@ -33,7 +33,7 @@ def order_under_retry(env: Env) -> None:
         env.equal(sorted(again), [2, 4], "what comes again")
         told = {number: (one.attempt, one.redelivered, one.offset) for number, one in again.items()}
         wanted = {2: (1, True, offsets[2]), 4: (2, True, offsets[4])}
-        env.equal(told, wanted, "attempt number, redelivered and offset of what came again", "delivery-limit")
+        env.equal(told, wanted, "attempt number, redelivered and offset of what came again", "attempt-wrong")
         acked(env, consumer, [again[4]])
         _prefix(env, consumer, offsets[2], "with only the released one open")
         again[2].release()

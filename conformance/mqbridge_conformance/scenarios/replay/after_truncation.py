@@ -25,7 +25,7 @@ def replay_after_truncation(env: Env) -> None:
     filled(env, topic, range(RECORDS), partitions=list(LEFT))
     env.bus.admin.delete_records(topic, BEFORE)
     edges = {partition: (at.start, at.end) for partition, at in env.bus.admin.offsets(topic).items()}
-    env.equal(edges, LEFT, "start and end after records were deleted", "lag-wrong")
+    env.equal(edges, LEFT, "start and end after records were deleted", "untrue-answer")
     stored = [(record.partition or 0, record.offset or 0) for record in env.observer.records(topic.name)]
     wanted = [(partition, offset) for partition, (low, high) in LEFT.items() for offset in range(low, high)]
     env.equal(stored, wanted, "what is left, seen from outside", "replay-mismatch")

@@ -67,5 +67,5 @@ def _offsets(env: Env, topic: mq.Topic[bytes], at: list[dt.datetime]) -> None:
             partition: next((one.offset for one in part if one.timestamp_ms >= when.timestamp() * 1000), None)
             for partition, part in stored.items()
         }
-        env.equal(env.bus.admin.offset_at(topic, when), wanted, f"the offsets at {when}", "replay-mismatch")
+        env.equal(env.bus.admin.offset_at(topic, when), wanted, f"the offsets at {when}", "untrue-answer")
         env.count("asked_for_offsets")

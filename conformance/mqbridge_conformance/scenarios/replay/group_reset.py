@@ -58,7 +58,7 @@ def _moved(env: Env, group: str, topic: mq.Topic[bytes], to: Any, after: dict[in
     plan = env.bus.admin.reset_offsets(group, topic, to, dry_run=False)
     env.equal((plan.after, plan.applied), (after, True), f"the reset to {to!r}, as it is told")
     committed = {f"{topic.name}/{partition}": offset for partition, offset in after.items()}
-    env.equal(env.observer.committed(group), committed, f"the offsets after a reset to {to!r}", "commit-lost")
+    env.equal(env.observer.committed(group), committed, f"the offsets after a reset to {to!r}", "untrue-answer")
     with env.bus.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
         consumer.wait_assigned(env.patience_s)
         # What is sent now comes behind what is due, so it would be seen if too much or too little came before it.

@@ -36,7 +36,7 @@ def topic_dead_letter(env: Env) -> None:
         env.raises(mq.AlreadySettled, got[REJECTED].ack, "ack() after reject()", "double-settle")
         failing = got[FAILED]
         for attempt in range(1, LIMIT + 1):
-            env.equal(failing.attempt, attempt, "the attempt number", "delivery-limit")
+            env.equal(failing.attempt, attempt, "the attempt number", "attempt-wrong")
             failing.retry(error=ValueError(f"failed {attempt}"))
             env.count("attempts")
             if attempt < LIMIT:
@@ -47,7 +47,7 @@ def topic_dead_letter(env: Env) -> None:
         env.equal(sorted(map(_text, letters)), sorted(map(_text, values[:2])), "the dead-letter topic", "dlq-lost")
         env.equal(consumer.committed(), {(topic.name, 0): (got[ACKED].offset or 0) + 1}, "what is committed then")
         env.count("committed_after_letters")
-        env.equal(consumer.poll(timeout=0.05), [], "what comes after the last attempt", "delivery-limit")
+        env.equal(consumer.poll(timeout=0.05), [], "what comes after the last attempt", "attempt-wrong")
     env.drained(topic, group)
     env.observer.records(topic.name)
     _letters(env, grave, topic)
@@ -75,7 +75,7 @@ def _letters(env: Env, grave: mq.Topic[bytes], topic: mq.Topic[bytes]) -> None:
             REJECTED: (b"k0", "rejected", 1, "of no use"),
             FAILED: (b"k0", "max-attempts", LIMIT, f"ValueError: failed {LIMIT}"),
         }
-        env.equal(told, wanted, "key, reason, attempts and error of the dead letters")
+        env.equal(told, wanted, "key, reason, attempts and error of the dead letters", "death-untold")
         acked(env, consumer, found)
 
 

@@ -38,7 +38,7 @@ def settle_once_on_a_topic(env: Env) -> None:
         env.equal((again.attempt, again.redelivered), (1, True), "attempt and redelivered of what was released")
         env.count("delays")
         for attempt in range(1, TRIES + 1):
-            env.equal(again.attempt, attempt, "the attempt number", "delivery-limit")
+            env.equal(again.attempt, attempt, "the attempt number", "attempt-wrong")
             before_s = time.monotonic()
             again.retry(delay_s=DELAY_S / TRIES, error="not yet")
             _refused(env, again, "retry()")

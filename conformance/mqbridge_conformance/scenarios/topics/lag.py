@@ -28,11 +28,11 @@ def lag_is_truth(env: Env) -> None:
         acked(env, consumer, got[0][:DONE])
         behind = _compared(env, topic, group, consumer, "with one in part, one open, one empty")
         told = {partition: bool(lag) for (_, partition), lag in behind.items()}
-        env.equal(told, {0: True, 1: True, 2: False}, "which partitions are behind", "lag-wrong")
+        env.equal(told, {0: True, 1: True, 2: False}, "which partitions are behind", "untrue-answer")
         env.count("behind")
         acked(env, consumer, [*got[0][DONE:], *got[1]])
         caught_up = _compared(env, topic, group, consumer, "when all is settled")
-        env.equal({*caught_up.values()}, {0}, "lag when all is settled", "lag-wrong")
+        env.equal({*caught_up.values()}, {0}, "lag when all is settled", "untrue-answer")
         env.count("caught_up")
         filled(env, topic, range(RECORDS, RECORDS + 3), partitions=(2,))
         _compared(env, topic, group, consumer, "when more was sent")
@@ -60,15 +60,15 @@ def _compared(
         for number, at in env.bus.admin.offsets(topic).items()
         if (topic.name, number) in described.committed
     }
-    env.equal({place: found.get(place) for place in wanted}, wanted, f"lag {when}, as described", "lag-wrong")
+    env.equal({place: found.get(place) for place in wanted}, wanted, f"lag {when}, as described", "untrue-answer")
     left = dict.fromkeys(wanted, 0)
     for record in env.observer.records(topic.name):
         place = (topic.name, record.partition or 0)
         left[place] += (record.offset or 0) >= described.committed[place]
     short = {place: (found[place], count) for place, count in left.items() if (found[place] or 0) < count}
-    env.equal(short, {}, f"partitions with a lag below what is left in them, {when}", "lag-wrong")
+    env.equal(short, {}, f"partitions with a lag below what is left in them, {when}", "untrue-answer")
     if consumer is not None:
-        env.equal(consumer.lag(), found, f"lag {when}, as the member tells it", "lag-wrong")
+        env.equal(consumer.lag(), found, f"lag {when}, as the member tells it", "untrue-answer")
     env.count("compared", len(wanted))
     return found
 
@@ -78,4 +78,4 @@ def _of_a_partition_that_nobody_had(env: Env, topic: mq.Topic[bytes], group: str
     env.bus.admin.add_partitions(topic, 4)
     filled(env, topic, range(RECORDS, RECORDS + 2), partitions=(3,))
     lag = env.bus.admin.describe_group(group).lag_messages.get((topic.name, 3))
-    env.check(lag is None or lag >= 2, f"the lag of a partition that nobody read is {lag}, of two", "lag-wrong")
+    env.check(lag is None or lag >= 2, f"the lag of a partition that nobody read is {lag}, of two", "untrue-answer")

@@ -43,7 +43,7 @@ def partitions_added(env: Env) -> None:
         ]
         env.equal(sent(), places[0], "the partitions of keys before", "wrong-partition")
         env.bus.admin.add_partitions(topic, AFTER)
-        env.eventually(lambda: env.observer.names().topics.get(topic.name, 0), AFTER, "partitions, seen from outside")
+        env.eventually(lambda: env.observer.names().topics.get(topic.name, 0), AFTER, "partitions", "untrue-answer")
         env.eventually(sent, places[1], "the partitions of keys, by an open producer", "wrong-partition")
         moved = [key for key in KEYS if places[0][key] != places[1][key]]
         env.count("moved_keys", len(moved))

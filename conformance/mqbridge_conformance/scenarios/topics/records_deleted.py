@@ -43,7 +43,7 @@ def _left(
     if before:
         env.bus.admin.delete_records(topic, before)
     edges = {number: (at.start, at.end) for number, at in env.bus.admin.offsets(topic).items()}
-    env.equal(edges, wanted, f"start and end after deleting {what}", "lag-wrong")
+    env.equal(edges, wanted, f"start and end after deleting {what}", "untrue-answer")
     found = [(record.partition, record.offset) for record in env.observer.records(topic.name)]
     due = [(number, offset) for number, (low, high) in wanted.items() for offset in range(low, high)]
     env.equal(found, due, f"what is left after deleting {what}", "lost-write")
