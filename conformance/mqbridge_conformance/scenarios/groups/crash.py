@@ -24,7 +24,7 @@ def member_crash(env: Env) -> None:
     topic, group = env.topic(partitions=PARTITIONS), env.group()
     sender = sending(env, topic)
     victim = joined(env, topic, group, work_s=0.01)
-    env.wait_for(lambda: handled(env, victim) >= BEFORE, True, "the member is at work")
+    env.wait_for(lambda: handled(env, victim) >= BEFORE, True, "the member is at work", "unseen")
     env.kill(victim)
     committed = _left_behind(env, topic, group)
     with env.bus.consumer(topic, group=group, start=mq.LATEST) as heir:

@@ -48,7 +48,13 @@ class Member:
 
 
 def drive(
-    env: Env, members: Sequence[Member], until: Callable[[], bool], what: str, *, settle: bool = True, anomaly: str = ""
+    env: Env,
+    members: Sequence[Member],
+    until: Callable[[], bool],
+    what: str,
+    *,
+    settle: bool = True,
+    anomaly: str = "unseen",
 ) -> None:
     """Poll all of them in turn until it is so; fails when it does not come to be."""
     give_up_s = time.monotonic() + env.patience_s

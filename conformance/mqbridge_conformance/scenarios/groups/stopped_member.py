@@ -34,7 +34,7 @@ def stopped_member_fenced(env: Env) -> None:
         seconds_to_assign=env.patience_s,
     )
     victim.expect("ready", env.patience_s)
-    env.wait_for(lambda: _handled(env, victim) >= FIRST, True, "the member is at work")
+    env.wait_for(lambda: _handled(env, victim) >= FIRST, True, "the member is at work", "unseen")
     stopped = env.faults.stop(victim)
     with env.bus.consumer(topic, group=group, start=mq.EARLIEST, session_timeout_s=SESSION_S) as heir:
         got = env.receive(heir, AFTER, "what the stopped member had not settled")

@@ -31,6 +31,7 @@ def partition_custom(env: Env) -> None:
         for number, value in values.items():
             producer.send(topic, value, key=str(number))
         producer.flush(env.patience_s)
+        _placed(env, topic, values)
         told = [(topic.name, b"%d" % number, value, PARTITIONS) for number, value in values.items()]
         env.equal(calls, told, "what the function was asked")
         env.count("calls", len(calls))
@@ -39,6 +40,11 @@ def partition_custom(env: Env) -> None:
             what = f"a partition {nowhere!r} of {PARTITIONS}"
             env.raises(mq.ConfigurationError, lambda: _sent(env, producer, topic), what, "wrong-partition")
             env.count("refusals")
+    _placed(env, topic, values)
+
+
+def _placed(env: Env, topic: mq.Topic[bytes], values: dict[int, bytes]) -> None:
+    """Everything lies where the function said, and nothing else."""
     found = {at: [one.value for one in part] for at, part in by_partition(env.observer.records(topic.name)).items()}
     wanted: dict[int, list[bytes]] = {}
     for number, value in values.items():
