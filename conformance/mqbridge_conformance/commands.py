@@ -9,12 +9,12 @@ import click
 
 from mqbridge import Capability
 from mqbridge_conformance import report as shown
+from mqbridge_conformance import scenarios
 from mqbridge_conformance.checkers import Outcome, judge
 from mqbridge_conformance.history import load
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, any_seed, results, run
 from mqbridge_conformance.scenario import Scenario
-from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
 from mqbridge_conformance.timelines import timeline
@@ -34,8 +34,8 @@ def conformance() -> None:
 @conformance.command("list", help="Show the scenarios.")
 def list_scenarios() -> None:
     """One line a scenario."""
-    width = max(len(scenario.name) for scenario in ALL)
-    for scenario in ALL:
+    width = max(len(scenario.name) for scenario in scenarios.ALL)
+    for scenario in scenarios.ALL:
         click.echo(f"{scenario.name.ljust(width)}  {scenario.level.ljust(5)}  {scenario.title}")
 
 
@@ -84,15 +84,15 @@ def run_command(
     """
     _no_target(json_to)
     enough = _enough(level, rounds, minutes, repeat)
-    targets, scenarios = _targets(target), _chosen(names, level)
+    targets, chosen = _targets(target), _chosen(names, level)
     report = Report(level=level, seed=any_seed() if seed is None else seed)
     interrupted = False
     try:
         if enough:
-            soak(report, targets, scenarios, enough, keep=history, patience_s=patience, tell=_tell, tell_round=_round)
+            soak(report, targets, chosen, enough, keep=history, patience_s=patience, tell=_tell, tell_round=_round)
         else:
             _tell_seed(report)
-            for result in results(report, targets, scenarios, repeat=repeat, keep=history, patience_s=patience):
+            for result in results(report, targets, chosen, repeat=repeat, keep=history, patience_s=patience):
                 _tell(result)
     except KeyboardInterrupt:
         interrupted = True
@@ -196,25 +196,29 @@ def _read(path: Path) -> shown.Document:
 @conformance.command("table")
 @click.argument("target", nargs=-1, metavar="[TARGET]...")
 @click.option("--slice", "only", is_flag=True, help="Only the rows that the top of a README has room for.")
-def table_command(target: tuple[str, ...], only: bool) -> None:
-    """Run all scenarios on each TARGET, as `run` does, and show capability by engine as Markdown.
+@click.option("--of", "run_of", type=_PATH, metavar="RUN.json", help="Of a run that was; nothing is run.")
+def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> None:
+    """Run all scenarios on each TARGET, as `run --level full` does, and show capability by engine as Markdown.
 
-    What is claimed comes from the engine, what is shown from this run. The exit status is that of `run`.
+    What is claimed comes from the engine, what is shown from the run. The exit status is that of `run`.
     """
-    report = run(_targets(target), ALL, tell=_tell)
-    click.echo(shown.capability_table(report, shown.SLICE if only else tuple(Capability)))
-    _end(report)
+    if run_of and target:
+        raise click.UsageError("--of shows a run that was; give it without a TARGET")
+    found = _read(run_of) if run_of else shown.document(run(_targets(target), scenarios.ALL, tell=_tell))
+    click.echo(shown.capability_table(found, shown.SLICE if only else tuple(Capability)))
+    if not found["run"]["green"]:
+        raise click.exceptions.Exit(1)
 
 
 def _chosen(names: tuple[str, ...], level: str) -> list[Scenario]:
     """Those that are named, else those of the level."""
-    known = {scenario.name: scenario for scenario in ALL}
+    known = {scenario.name: scenario for scenario in scenarios.ALL}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise click.BadParameter(
             f"there is no scenario {unknown[0]!r}; there are {', '.join(known)}", param_hint="--scenario"
         )
-    return [known[name] for name in names] or [one for one in ALL if level in (one.level, "full", "soak")]
+    return [known[name] for name in names] or scenarios.at_level(level)
 
 
 def _targets(texts: tuple[str, ...]) -> list[Target]:

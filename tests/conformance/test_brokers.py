@@ -8,7 +8,7 @@ import pytest
 
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenario import Scenario
-from mqbridge_conformance.scenarios import ALL
+from mqbridge_conformance.scenarios import at_level
 from mqbridge_conformance.targets import RealBroker, Target
 
 
@@ -30,13 +30,13 @@ def _green(target: Target, scenario: Scenario) -> None:
     assert not result.evidence.get("threads"), "other parties of a real broker are processes"
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", at_level("quick"), ids=lambda scenario: scenario.name)
 def test_kafka(kafka: Target, scenario: Scenario) -> None:
     """The scenario holds, or its refusal was seen to change nothing."""
     _green(kafka, scenario)
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", at_level("quick"), ids=lambda scenario: scenario.name)
 def test_rabbitmq(rabbitmq: Target, scenario: Scenario) -> None:
     """The scenario holds, or its refusal was seen to change nothing."""
     _green(rabbitmq, scenario)

@@ -10,22 +10,29 @@ import pytest
 from click.testing import CliRunner
 
 import mqbridge as mq
-from mqbridge_conformance import commands
+from mqbridge_conformance import scenarios
 from mqbridge_conformance.commands import conformance
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.report import SLICE, read_document
 from mqbridge_conformance.scenario import Run, Scenario, scenario
-from mqbridge_conformance.scenarios import ALL
 from tests.conformance.timelines.made import Story, lost
 
 
-def test_the_table_command_shows_the_slice() -> None:
-    """Claims and proofs of a whole run, the chosen rows alone."""
+def test_the_table_command_shows_the_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims and proofs of a whole run, the chosen rows alone; and the same of a run that was, without another."""
+    some = tuple(one for one in scenarios.ALL if one.name in ("round-trip", "two-groups", "start-rules"))
+    monkeypatch.setattr(scenarios, "ALL", some)
     done = CliRunner().invoke(conformance, ["table", "memory", "--slice"])
     assert done.exit_code == 0, done.output
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]] == [row.value for row in SLICE]
-    assert any(row.startswith("| GROUPS | direct: PASS (round-trip, ") for row in rows)
+    assert "| GROUPS | direct: PASS (round-trip, two-groups, start-rules) |" in rows
+    run = str(tmp_path / "run.json")
+    CliRunner().invoke(conformance, ["run", "memory", "--json", run])
+    monkeypatch.setattr(scenarios, "ALL", ())
+    again = CliRunner().invoke(conformance, ["table", "--of", run, "--slice"])
+    assert (again.exit_code, again.stdout) == (0, done.stdout)
+    assert CliRunner().invoke(conformance, ["table", "memory", "--of", run]).exit_code == 2
 
 
 def test_the_command_runs_what_is_named_and_shows_it() -> None:
@@ -58,7 +65,7 @@ def test_the_command_names_what_it_knows(args: list[str], words: str) -> None:
 def test_the_command_lists_the_scenarios() -> None:
     """One line each, with what it shows."""
     done = CliRunner().invoke(conformance, ["list"])
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [scenario.name for scenario in ALL]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [scenario.name for scenario in scenarios.ALL]
 
 
 @pytest.fixture
@@ -73,7 +80,7 @@ def two_levels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return scenario(name, f"The {level} one", level=level)(body)
 
-    monkeypatch.setattr(commands, "ALL", (toy("short", "quick"), toy("long", "full")))
+    monkeypatch.setattr(scenarios, "ALL", (toy("short", "quick"), toy("long", "full")))
     return ran
 
 
@@ -123,7 +130,7 @@ def test_how_long_to_soak_is_said_and_only_then(args: list[str], words: str, two
 def test_a_failure_says_how_to_have_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its seed, and where its history is; the run ends with 1."""
     fails = scenario("fails", "Fails")(lambda env: env.check(False, "on purpose"))
-    monkeypatch.setattr(commands, "ALL", (fails,))
+    monkeypatch.setattr(scenarios, "ALL", (fails,))
     done = CliRunner().invoke(
         conformance, ["run", "memory", "--scenario", "fails", "--seed", "9", "--history", str(tmp_path)]
     )
@@ -147,7 +154,7 @@ def test_an_interrupted_run_shows_what_there_was(monkeypatch: pytest.MonkeyPatch
 
     one = scenario("one", "Holds")(lambda env: env.check(True, ""))
     two = scenario("two", "Is interrupted")(interrupt)
-    monkeypatch.setattr(commands, "ALL", (one, two))
+    monkeypatch.setattr(scenarios, "ALL", (one, two))
     done = CliRunner().invoke(conformance, ["run", "memory"])
     assert done.exit_code == 130
     assert "1 PASS" in done.stdout

@@ -1,37 +1,18 @@
 """Capabilities by engines: what is claimed, and what was seen of it.
 
-The rule: a claim without a scenario says so, and what qualifies a claim is a numbered note, never left out.
+The rule: what is claimed as an emulation is never a plain pass, a refusal is proven by whoever asks for it, and a claim
+that no scenario speaks for has no verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mqbridge import Capability, Level, Support
-from mqbridge_conformance.report.matrix import Notes, line
 from mqbridge_conformance.results import Claims, Report, Verdict, worst
 
-__all__ = ["SLICE", "Column", "Proof", "capability_table", "columns", "proof_of"]
+__all__ = ["Column", "Proof", "columns", "proof_of"]
 
-_LEVELS: Final = {Level.DIRECT: "direct", Level.EMULATED: "emulated", Level.UNSUPPORTED: "refused"}
-
-SLICE: Final = (
-    Capability.ORDER_PER_KEY,
-    Capability.GROUPS,
-    Capability.REPLAY_BY_OFFSET,
-    Capability.WORK_SHARING,
-    Capability.RELEASE_UNCOUNTED,
-    Capability.MAX_ATTEMPTS,
-    Capability.DEAD_LETTER,
-    Capability.PREFETCH,
-    Capability.SEVERAL_PROCESSES,
-    Capability.TOPIC_DEAD_LETTER,
-    Capability.TRANSACTIONS,
-    Capability.COMPACTION,
-    Capability.TLS,
-)
-"""A dozen rows of every kind, for the top of a README."""
 _REFUSALS: Final = "refusals"
 """The scenario that asks for every refused capability, and so speaks for all of them."""
 
@@ -82,30 +63,3 @@ def proof_of(report: Report, column: Column, capability: Capability) -> Proof:
         return Proof(support, None, ())
     found = worst(result.verdict for result in runs)
     return Proof(support, green if found.green else found, tuple(dict.fromkeys(result.scenario for result in runs)))
-
-
-def capability_table(report: Report, capabilities: Sequence[Capability] = tuple(Capability)) -> str:
-    """Capability by engine, in Markdown: what is claimed, and the verdict of the scenarios that speak for it.
-
-    What qualifies a claim (how it is emulated, what that costs, when it holds, what to use instead) is a numbered note
-    below the table.
-    """
-    found, notes = columns(report), Notes()
-    lines = [line(["capability", *found]), line(["---"] * (len(found) + 1))]
-    for capability in capabilities:
-        cells = [_cell(proof_of(report, column, capability), notes) for column in found.values()]
-        lines.append(line([capability.value, *cells]))
-    lines += ["", *(f"- [{number}] {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
-    return "\n".join([*lines, ""])
-
-
-def _cell(proof: Proof, notes: Notes) -> str:
-    support = proof.support
-    level = "later" if support.later else _LEVELS[support.level]
-    said = [support.how] if support.level is not Level.DIRECT and support.how else []
-    said += [f"costs: {support.cost}"] if support.cost else []
-    said += [support.conditions] if support.conditions else []
-    said += [f"instead: {support.instead}"] if support.instead else []
-    mark = f" {notes.marks(['; '.join(said)])}" if said else ""
-    seen = "no scenario yet" if proof.verdict is None else f"{proof.verdict} ({', '.join(proof.scenarios)})"
-    return f"{level}{mark}: {seen}"

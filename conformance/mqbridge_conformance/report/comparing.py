@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from mqbridge_conformance.report.document import ClaimRow, Document, ResultRow
+from mqbridge_conformance.report.table import level_of
 from mqbridge_conformance.results import Verdict, worst
 
 __all__ = ["Change", "Comparison", "compare"]
@@ -113,10 +114,11 @@ def _worst(rows: list[ResultRow]) -> Verdict:
 
 def _verdicts(first: Document, second: Document, same: dict[str, str]) -> Iterator[Change]:
     before, after = _both(first, second, same)
+    unasked = {_Cell(row["scenario"], row["target"]): row["reason"] for row in second["unasked"]}
     for cell in [*before, *(cell for cell in after if cell not in before)]:
         where = f"{cell.scenario} on {cell.target}"
         if cell not in after:
-            yield Change("gone", True, f"{where}: was {_worst(before[cell])}, did not run")
+            yield Change("gone", True, f"{where}: was {_worst(before[cell])}, {unasked.get(cell, 'did not run')}")
         elif cell not in before:
             found = _worst(after[cell])
             yield Change("new", not found.green, f"{where}: {found}{_because(after[cell], found)}")
@@ -138,7 +140,7 @@ def _claims(first: Document, second: Document) -> Iterator[Change]:
         if was is None:
             continue
         if (was["level"], was["later"]) != (now["level"], now["later"]):
-            yield Change("claim", _lower(was, now), f"{where}: {_level(was)} -> {_level(now)}")
+            yield Change("claim", _lower(was, now), f"{where}: {level_of(was)} -> {level_of(now)}")
         elif (was["conditions"], was["cost"]) != (now["conditions"], now["cost"]):
             yield Change("claim", False, f"{where}: {_terms(was)} -> {_terms(now)}")
 
@@ -147,10 +149,6 @@ def _lower(was: ClaimRow, now: ClaimRow) -> bool:
     if was["level"] != now["level"]:
         return _LEVELS.index(now["level"]) > _LEVELS.index(was["level"])
     return was["later"]  # what was to come is refused for good
-
-
-def _level(row: ClaimRow) -> str:
-    return "later" if row["later"] else row["level"]
 
 
 def _terms(row: ClaimRow) -> str:

@@ -114,6 +114,14 @@ class ResultRow(TypedDict):
     history: str
 
 
+class UnaskedRow(TypedDict):
+    """What a target was not asked to run, and why: neither a pass nor a failure."""
+
+    scenario: str
+    target: str
+    reason: str
+
+
 class Document(TypedDict):
     """All of it."""
 
@@ -122,6 +130,7 @@ class Document(TypedDict):
     targets: list[TargetRow]
     claims: list[ClaimRow]
     results: list[ResultRow]
+    unasked: list[UnaskedRow]
 
 
 def document(report: Report) -> Document:
@@ -135,6 +144,10 @@ def document(report: Report) -> Document:
         ],
         "claims": _claims(report),
         "results": [_result(result) for result in report.results],
+        "unasked": [
+            {"scenario": scenario, "target": target, "reason": reason}
+            for (scenario, target), reason in report.unasked.items()
+        ],
     }
 
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from mqbridge_conformance.report.document import ClaimRow, Document
 from mqbridge_conformance.report.page_cells import Column, chip, claim_columns, head, result_anchor
+from mqbridge_conformance.report.table import level_of
 from mqbridge_conformance.timelines.markup import Markup, tag
 
 __all__ = ["claim_details", "claims_matrix"]
-
-_LEVELS = {"direct": "direct", "emulated": "emulated", "unsupported": "refused"}
-
 
 def claims_matrix(runs: Sequence[Document]) -> Markup:
     columns = claim_columns(runs)
@@ -38,11 +36,7 @@ def _row(capability: str, columns: Sequence[Column], runs: Sequence[Document]) -
 
 def _cell(column: int, row: ClaimRow) -> Markup:
     link = tag("a", chip(row["verdict"]), href=f"#{_anchor(column, row['capability'])}")
-    return tag("td", link, tag("small", _level(row)))
-
-
-def _level(row: ClaimRow) -> str:
-    return "later" if row["later"] else _LEVELS[row["level"]]
+    return tag("td", link, tag("small", level_of(row)))
 
 
 def _anchor(column: int, capability: str) -> str:
@@ -64,7 +58,7 @@ def _told(number: int, column: Column, row: ClaimRow, runs: Sequence[Document]) 
     facts = {name: row[name] for name in ("how", "cost", "conditions", "instead")}
     return tag(
         "section",
-        tag("h3", f"{column.title} {column.version}".strip(), " ", chip(row["verdict"]), f" {_level(row)}"),
+        tag("h3", f"{column.title} {column.version}".strip(), " ", chip(row["verdict"]), f" {level_of(row)}"),
         tag("dl", *([tag("dt", name), tag("dd", text)] for name, text in facts.items() if text), class_="facts"),
         tag("p", "shown by: ", *_proofs(column, row, runs)) if row["scenarios"] else None,
         id=_anchor(number, row["capability"]),

@@ -26,7 +26,10 @@ def results_matrix(runs: Sequence[Document]) -> Markup:
         cells = [_found(runs[column.run], scenario, column.name) for column in columns]
         verdicts = dict.fromkeys(row["verdict"] for cell in cells for _, row in cell)
         name = tag("th", tag("code", scenario), tag("small", title, class_="faint"), scope="row")
-        tds = [_cell(column.run, cell) for column, cell in zip(columns, cells, strict=True)]
+        tds = [
+            _cell(column.run, cell) if cell else tag("td", _why_not(runs[column.run], scenario, column.name))
+            for column, cell in zip(columns, cells, strict=True)
+        ]
         rows.append(tag("tr", name, *tds, data_verdicts=" ".join(verdicts)))
     return tag("div", tag("table", head("scenario", columns), tag("tbody", *rows)), class_="scroll")
 
@@ -40,9 +43,12 @@ def _found(run: Document, scenario: str, target: str) -> list[tuple[int, ResultR
     ]
 
 
+def _why_not(run: Document, scenario: str, target: str) -> Markup:
+    reasons = (row["reason"] for row in run["unasked"] if (row["scenario"], row["target"]) == (scenario, target))
+    return tag("small", next(reasons, "not run"))
+
+
 def _cell(run: int, found: Sequence[tuple[int, ResultRow]]) -> Markup:
-    if not found:
-        return tag("td", "not run", class_="faint")
     verdict = worst_of([row for _, row in found])
     place = next(place for place, row in found if row["verdict"] == verdict)
     link = tag("a", chip(verdict), href=f"#{result_anchor(run, place)}")

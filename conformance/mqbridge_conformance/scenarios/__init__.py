@@ -18,7 +18,7 @@ from mqbridge_conformance.scenarios import (
     topics,
 )
 
-__all__ = ["ALL"]
+__all__ = ["ALL", "at_level"]
 
 ALL: tuple[Scenario, ...] = (
     *messages.ALL,
@@ -36,3 +36,8 @@ ALL: tuple[Scenario, ...] = (
     *errors.ALL,
     *lifecycle.ALL,
 )
+
+
+def at_level(level: str) -> list[Scenario]:
+    """Those that a run of that level has, in their order: ``quick``, or ``full`` and ``soak``, which have all."""
+    return [scenario for scenario in ALL if level in (scenario.level, "full", "soak")]

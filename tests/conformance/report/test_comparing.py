@@ -68,6 +68,9 @@ def test_what_did_not_run_again_is_worse() -> None:
     """Nothing that is not shown any more passes for unchanged."""
     one, two = result("one", "memory", Verdict.PASS), result("two", "memory", Verdict.PASS)
     assert told(of(one, two), of(one)) == [("gone", True, "two on memory: was PASS, did not run")]
+    after = of(one)
+    after["unasked"] = [{"scenario": "two", "target": "memory", "reason": "needs processes"}]
+    assert told(of(one, two), after) == [("gone", True, "two on memory: was PASS, needs processes")]
 
 
 @pytest.mark.parametrize(("verdict", "worse"), [(Verdict.PASS, False), (Verdict.FAIL, True), (Verdict.UNKNOWN, True)])
@@ -81,9 +84,9 @@ def test_a_new_scenario_is_worse_if_it_is_not_green(verdict: Verdict, worse: boo
     ("before", "after", "worse", "text"),
     [
         ({"level": "direct"}, {"level": "emulated"}, True, "direct -> emulated"),
-        ({"level": "emulated"}, {"level": "unsupported"}, True, "emulated -> unsupported"),
-        ({"level": "unsupported", "later": True}, {"level": "unsupported"}, True, "later -> unsupported"),
-        ({"level": "unsupported"}, {"level": "unsupported", "later": True}, False, "unsupported -> later"),
+        ({"level": "emulated"}, {"level": "unsupported"}, True, "emulated -> refused"),
+        ({"level": "unsupported", "later": True}, {"level": "unsupported"}, True, "later -> refused"),
+        ({"level": "unsupported"}, {"level": "unsupported", "later": True}, False, "refused -> later"),
         ({"level": "emulated"}, {"level": "direct"}, False, "emulated -> direct"),
         ({}, {"conditions": "on Sundays"}, False, "unqualified -> on Sundays"),
         ({"cost": "a send"}, {"cost": "two"}, False, "costs: a send -> costs: two"),

@@ -43,6 +43,14 @@ def test_json_says_how_it_was_run_and_on_what(report: Report) -> None:
     ]
 
 
+def test_what_was_not_asked_is_told(report: Report) -> None:
+    """It is in no count."""
+    report.unasked["two", "folder"] = "needs processes"
+    found = document(report)
+    assert found["unasked"] == [{"scenario": "two", "target": "folder", "reason": "needs processes"}]
+    assert sum(found["run"]["verdicts"].values()) == len(found["results"])
+
+
 def test_every_claim_is_joined_with_what_was_seen_of_it(report: Report) -> None:
     """All capabilities of each engine; the worst verdict, or none where no scenario speaks for it."""
     rows = {row["capability"]: row for row in document(report)["claims"]}

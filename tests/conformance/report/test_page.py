@@ -190,4 +190,6 @@ def test_filters_are_shown_by_the_script_that_makes_them_work(found: Document) -
 
 def test_a_scenario_that_did_not_run_on_a_target_says_so(found: Document) -> None:
     """An empty cell would look like nothing to see."""
-    assert '<td class="faint">not run</td>' in page([found])
+    assert "<td><small>not run</small></td>" in page([found])
+    found["unasked"] = [{"scenario": "two", "target": "folder", "reason": "needs processes"}]
+    assert "<td><small>needs processes</small></td>" in page([found])

@@ -1,0 +1,71 @@
+"""The table of capabilities by engines, in Markdown, for the README.
+
+The rule: a claim without a scenario says so, and what qualifies a claim is a numbered note, never left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mqbridge import Capability
+from mqbridge_conformance.report.document import ClaimRow, Document
+from mqbridge_conformance.report.matrix import Notes, line
+
+__all__ = ["SLICE", "capability_table", "level_of"]
+
+SLICE: Final = (
+    Capability.ORDER_PER_KEY,
+    Capability.GROUPS,
+    Capability.REPLAY_BY_OFFSET,
+    Capability.WORK_SHARING,
+    Capability.RELEASE_UNCOUNTED,
+    Capability.MAX_ATTEMPTS,
+    Capability.DEAD_LETTER,
+    Capability.PREFETCH,
+    Capability.SEVERAL_PROCESSES,
+    Capability.TOPIC_DEAD_LETTER,
+    Capability.TRANSACTIONS,
+    Capability.COMPACTION,
+    Capability.TLS,
+)
+"""A dozen rows of every kind, for the top of a README."""
+_NAMED: Final = 3
+"""Scenarios that a cell names; the JSON and the page have all of them."""
+
+
+def capability_table(run: Document, capabilities: Sequence[Capability] = tuple(Capability)) -> str:
+    """Capability by engine: what is claimed, and the verdict of the scenarios that speak for it.
+
+    What qualifies a claim (how it is emulated, what that costs, when it holds, what to use instead) is a numbered note
+    below the table.
+    """
+    columns = list(dict.fromkeys(row["column"] for row in run["claims"]))
+    rows = {(row["column"], row["capability"]): row for row in run["claims"]}
+    notes = Notes()
+    lines = [line(["capability", *columns]), line(["---"] * (len(columns) + 1))]
+    for capability in capabilities:
+        lines.append(line([capability, *(_cell(rows[column, capability], notes) for column in columns)]))
+    lines += ["", *(f"- [{number}] {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
+    return "\n".join([*lines, ""])
+
+
+def level_of(row: ClaimRow) -> str:
+    """As people are told it."""
+    return "later" if row["later"] else {"unsupported": "refused"}.get(row["level"], row["level"])
+
+
+def _cell(row: ClaimRow, notes: Notes) -> str:
+    said = [row["how"]] if row["level"] != "direct" and row["how"] else []
+    said += [f"costs: {row['cost']}"] if row["cost"] else []
+    said += [row["conditions"]] if row["conditions"] else []
+    said += [f"instead: {row['instead']}"] if row["instead"] else []
+    mark = f" {notes.marks(['; '.join(said)])}" if said else ""
+    return f"{level_of(row)}{mark}: {_seen(row)}"
+
+
+def _seen(row: ClaimRow) -> str:
+    if row["verdict"] is None:
+        return "no scenario yet"
+    named, more = row["scenarios"][:_NAMED], len(row["scenarios"]) - _NAMED
+    return f"{row['verdict']} ({', '.join(named)}{f' and {more} more' if more > 0 else ''})"
