@@ -16,7 +16,7 @@ PIPELINED = 300
 @scenario(
     "back-pressure",
     "What waits to be sent is bounded: try_send says None and send waits, and all that was taken is sent",
-    needs=(Cap.CONFIRMED_SEND,),
+    needs=(Cap.CONFIRMED_SEND, Cap.ORDER_PER_PARTITION),
     proves=(Cap.CONFIRMED_SEND,),
     exercises=("taken", "refused"),
 )
@@ -51,7 +51,8 @@ def back_pressure(env: Env) -> None:
 @scenario(
     "confirmed-in-a-pipeline",
     "Sends do not wait for each other's confirmation: many are under way, each is confirmed, and in order",
-    needs=(Cap.CONFIRMED_SEND,),
+    needs=(Cap.CONFIRMED_SEND, Cap.ORDER_PER_PARTITION),
+    proves=(Cap.CONFIRMED_SEND,),
     exercises=("under_way", "confirmed"),
 )
 def confirmed_in_a_pipeline(env: Env) -> None:
