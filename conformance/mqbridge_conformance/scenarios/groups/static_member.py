@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from mqbridge_conformance.scenarios.groups.traffic import assigned, handled, joi
 
 PARTITIONS = 4
 SHORT_S, LONG_S = 1.5, 8.0
-"""A session that outlasts the start of a process on a busy machine. A static member does not leave when it is closed,
+"""The long session outlasts the start of a process on a busy machine. A static member does not leave when it is closed,
 so it is waited for at the end."""
 
 
@@ -54,6 +55,14 @@ def static_member_restart(env: Env) -> None:
         again.command("leave")
         again.expect("left", env.patience_s)
         steady.consumer.commit(env.patience_s)
+    _gone(env, group)
+
+
+def _gone(env: Env, group: str) -> None:
+    """Wait for the sessions of members that keep their places, longer than one waits for anything else."""
+    pause, give_up_s = threading.Event(), time.monotonic() + LONG_S + env.patience_s
+    while env.bus.admin.describe_group(group).members and time.monotonic() < give_up_s:
+        pause.wait(0.1)
 
 
 @scenario(
