@@ -24,6 +24,7 @@ from mqbridge_conformance.history import Payload, Recorder
 from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.results import CheckFailed, Evidence
+from mqbridge_conformance.saboteurs import open_bus
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
@@ -130,6 +131,12 @@ class Env:
     def connect(self, **options: Any) -> mq.Bus:
         """Another connection of this process, closed at the end; `options` are those of `mqbridge.connect`."""
         bus = self.target.connect(self.recorder, **options)
+        self._buses.append(bus)
+        return recording.connect(bus, self.recorder)
+
+    def connect_to(self, url: str, **options: Any) -> mq.Bus:
+        """A connection to another broker of the same engine, under test as well; closed at the end."""
+        bus = open_bus(url, recorder=self.recorder, **options)
         self._buses.append(bus)
         return recording.connect(bus, self.recorder)
 

@@ -22,6 +22,7 @@ import mqbridge as mq
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.brokers.links import HostProxy, Proxy
 from mqbridge_conformance.brokers.native_host import NativeHost
+from mqbridge_conformance.brokers.secured import KafkaSite, RabbitMQSite, Site
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
@@ -80,6 +81,10 @@ class Target(ABC):
         """A connection under test, of this process; broken if a saboteur is in force, whose strikes `recorder` hears
         of. `options` are those of `mqbridge.connect`."""
         return open_bus(self.url, recorder=recorder, **options)
+
+    def secured(self) -> Site:
+        """A broker of this engine that asks who is there, to be closed; `CannotTell` where the suite has none."""
+        raise CannotTell(f"{self.name!r} has no broker that asks for passwords and of which the suite has the keys")
 
     def versions(self) -> dict[str, str]:
         """Once it is started, what reports are to say of it: the engine's version under the engine's name, and those of
@@ -230,6 +235,13 @@ class RealBroker(Target):
 
     def stop(self) -> None:
         """The container is the run's, and ends with it."""
+
+    def secured(self) -> Site:
+        if self._given is not None:
+            return super().secured()
+        if self.engine == "kafka":
+            return KafkaSite(provided.secured_kafka())
+        return RabbitMQSite(self.url)
 
     def spawn(self, program: str, **args: Any) -> Party:
         return ProcessParty(program, {"url": self.url, **args})

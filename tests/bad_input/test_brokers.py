@@ -20,17 +20,17 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import mqbridge as mq
 from mqbridge.urls import parse_url
 from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.kafka_users import kafka_user
+from mqbridge_conformance.brokers.secured import Site
 from mqbridge_conformance.brokers.servers import Management, SecuredKafka
 from tests.bad_input.brokers import (
     PASSWORD,
     SECRETS,
     WRONG,
     Anything,
-    Site,
     Source,
     failure,
     fresh,
-    kafka_user,
     rabbitmq_site,
     received,
     secured_kafka_site,

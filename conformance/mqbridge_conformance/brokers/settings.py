@@ -16,6 +16,7 @@ __all__ = [
     "KAFKA_RETENTION_MS",
     "KAFKA_LINKED_PORT",
     "KAFKA_STRANGER",
+    "NEW_USERS_PASSWORD",
     "RABBITMQ_FILES",
     "RABBITMQ_IMAGE",
     "RABBITMQ_PASSWORD",
@@ -172,6 +173,9 @@ def secured_kafka_files(key_and_certificate: str) -> Mapping[str, str]:
     """What the secured Kafka's container needs beside its environment."""
     return {_KEYSTORE: key_and_certificate}
 
+
+NEW_USERS_PASSWORD: Final = "pass-Word-of-Tests"
+"""Of the users that a test makes."""
 
 RABBITMQ_USER: Final = "guest"
 RABBITMQ_PASSWORD: Final = "guest"

@@ -14,6 +14,7 @@ from mqbridge_conformance.scenarios import (
     queues,
     replay,
     routing,
+    security,
     settlement,
     topics,
 )
@@ -35,6 +36,7 @@ ALL: tuple[Scenario, ...] = (
     *routing.ALL,
     *errors.ALL,
     *lifecycle.ALL,
+    *security.ALL,
 )
 
 
