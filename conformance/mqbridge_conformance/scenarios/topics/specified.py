@@ -25,8 +25,9 @@ def topic_specified(env: Env) -> None:
     topic = mq.Topic(env.name("topic"), partitions=PARTITIONS)
     env.remember(topic)
     before = env.observer.names()
-    env.equal([change.action for change in admin.plan(topic)], ["create"], "the plan for a topic that is not there")
-    env.raises(mq.NotFound, lambda: admin.describe(topic), "describing a topic that is not there")
+    planned = [change.action for change in admin.plan(topic)]
+    env.equal(planned, ["create"], "the plan for a topic that is not there", "phantom-topic")
+    env.raises(mq.NotFound, lambda: admin.describe(topic), "describing a topic that is not there", "phantom-topic")
     env.equal(env.observer.names(), before, "what exists after planning and looking", "phantom-topic")
     for time in ("first", "second"):
         admin.ensure(topic)
