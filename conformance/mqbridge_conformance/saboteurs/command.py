@@ -13,6 +13,7 @@ import click
 
 from mqbridge_conformance.saboteurs import matrix, showing
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
+from mqbridge_conformance.saboteurs.killers import is_killer
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import Target, targets_for
 
@@ -23,7 +24,11 @@ PATIENCE_S: Final = 3.0
 
 
 @click.command("teeth")
-@click.argument("target", default="memory")
+@click.argument("target", default="native")
+@click.option("--quick", is_flag=True, help="Each saboteur with the one scenario that is named as its killer.")
+@click.option(
+    "--level", default="quick", show_default=True, type=click.Choice(["quick", "full"]), help="Of the scenarios."
+)
 @click.option("--p", "probability", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
 @click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
 @click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
@@ -36,6 +41,8 @@ PATIENCE_S: Final = 3.0
 @click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def teeth(
     target: str,
+    quick: bool,
+    level: str,
     probability: float,
     seed: int,
     codes: tuple[str, ...],
@@ -47,21 +54,24 @@ def teeth(
 ) -> None:
     """Run each scenario on TARGET with each of its engine's promises broken, and show which breach is found.
 
-    TARGET is that of `run`, one of them. A saboteur is killed by a scenario that fails with the anomaly it is named
-    for. The exit status is 0 if every saboteur is killed and every scenario kills one.
+    TARGET is one of those of `run`; of native, a scenario about processes runs in a folder and all others in memory.
+    A saboteur is killed by a scenario that fails with the anomaly it is named for. The exit status is 0 if every
+    saboteur is killed and every scenario kills one.
     """
     unknown = [name for name in names if name not in {scenario.name for scenario in ALL}]
     unknown += [code for code in codes if code not in SABOTEURS]
     if unknown:
         raise click.BadParameter(f"there is no {unknown[0]!r}; the saboteurs are {', '.join(SABOTEURS)}")
-    scenarios = [scenario for scenario in ALL if not names or scenario.name in names]
+    of_level = [scenario for scenario in ALL if level == "full" or scenario.level == level]
+    scenarios = [scenario for scenario in (ALL if names else of_level) if not names or scenario.name in names]
     saboteurs = [saboteur for code, saboteur in SABOTEURS.items() if not codes or code in codes]
     with tempfile.TemporaryDirectory() as folder:
         file = results or Path(folder) / "results.jsonl"
         for trial in matrix.trials(
-            lambda: _one(target),
+            lambda: _targets(target),
             scenarios,
             saboteurs,
+            wanted=is_killer if quick else lambda _scenario, _saboteur: True,
             probability=probability,
             seed=seed,
             patience_s=patience,
@@ -70,22 +80,19 @@ def teeth(
         ):
             matrix.write(trial, file)
             click.echo(showing.line(trial), err=True)
-        column = _one(target).name
+        columns = {made.name for made in _targets(target)}
         found = matrix.Matrix(
             trial
             for trial in matrix.read(file)
-            if trial.target == column and (trial.code == matrix.UNBROKEN or trial.probability == probability)
+            if trial.target in columns and (trial.code == matrix.UNBROKEN or trial.probability == probability)
         )
     click.echo(showing.as_markdown(found) if markdown else showing.as_text(found))
     if found.alive() or found.toothless():
         raise click.exceptions.Exit(1)
 
 
-def _one(text: str) -> Target:
+def _targets(text: str) -> list[Target]:
     try:
-        found = targets_for(text)
+        return targets_for(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="TARGET") from error
-    if len(found) != 1:
-        raise click.BadParameter(f"{text!r} means several; name one of them", param_hint="TARGET")
-    return found[0]

@@ -135,17 +135,92 @@ class TakesStaleCommits(_Zombie):
 
 
 class KeepsWhatIsRevoked(_Zombie):
-    """M19: a partition that is to move is given up to the next member and kept as well."""
+    """M19: a partition that is to move is given up to the next member, and read on as well."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.leases: dict[spi.TopicPartition, tuple[int, int]] = {}
+        self.readers: dict[spi.TopicPartition, _Reader] = {}
 
     def event(self, event: spi.Event) -> Sequence[spi.Event]:
+        if isinstance(event, spi.Assigned):
+            self.leases.update(event.partitions)
+            for place in event.partitions:
+                self.readers.pop(place, None)
         if isinstance(event, spi.Lost):
             told = tuple(place for place in event.partitions if place not in self.kept)
             return (replace(event, partitions=told),) if told else ()
         if not isinstance(event, spi.Revoking) or not self.strikes.here(", ".join(map(_said, event.partitions))):
             return super().event(event)
         self.kept.update(event.partitions)
+        topics = {topic.name: topic for topic in self.spec.topics}
+        for place in event.partitions:
+            if place in self.leases:
+                source = self.connection.replay(topics[place[0]], self.ready)
+                self.readers[place] = _Reader(source, place[1], *self.leases[place])
         event.done()
         return ()
+
+    def block(self, block: spi.Block) -> spi.Block | None:
+        self.leases[_place(block)] = (block.lease, block.next_offset)
+        return block
+
+    def take(self, max_records: int) -> spi.Block | None:
+        block = super().take(max_records)
+        if block is not None or max_records <= 0:
+            return block
+        return next((found for reader in list(self.readers.values()) if (found := reader.take(max_records))), None)
+
+    def close(self, done: spi.Completion[None]) -> None:
+        for reader in self.readers.values():
+            reader.source.close()
+        super().close(done)
+
+
+class _Reader:
+    """Reads a partition on, without a lease, under the number of the lease that was."""
+
+    def __init__(self, source: spi.ReplaySource, partition: int, lease: int, position: int) -> None:
+        self.source = source
+        self._partition = partition
+        self._lease = lease
+        self._position = position
+        self._end = 0
+        self._looking = False
+
+    def take(self, max_records: int) -> spi.Block | None:
+        if self._position >= self._end:
+            self._look()
+            return None
+        block = self.source.take(max_records)
+        if block is None:
+            return None
+        first = next((index for index in range(block.count) if block.offset(index) >= self._position), block.count)
+        self._position = block.next_offset
+        return _Leased(block, range(first, block.count), self._lease) if first < block.count else None
+
+    def _look(self) -> None:
+        """What has come since?"""
+        if self._looking:
+            return
+        self._looking = True
+        start = spi.Start("at", {self._partition: self._position})
+        self.source.bounds(start, spi.Start("latest"), self._found)
+
+    def _found(self, ranges: Mapping[int, tuple[int, int]] | None, _error: mq.MqbridgeError | None) -> None:
+        low, high = (ranges or {}).get(self._partition, (0, 0))
+        if low < high:
+            self._end = high
+            self.source.begin({self._partition: (low, high)})
+        self._looking = False
+
+
+class _Leased(BlockView):
+    __slots__ = ()
+
+    def __init__(self, inner: spi.Block, indices: Sequence[int], lease: int) -> None:
+        super().__init__(inner, indices)
+        self.lease = lease
 
 
 class LeavesUnowned(PassingTopicSubscription):

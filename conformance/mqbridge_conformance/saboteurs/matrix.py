@@ -12,15 +12,15 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mqbridge_conformance.results import ScenarioResult, Verdict
-from mqbridge_conformance.runner import run_scenario
+from mqbridge_conformance.results import Report, ScenarioResult, Verdict
+from mqbridge_conformance.runner import asked, run_scenario
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.saboteur import Saboteur
-from mqbridge_conformance.saboteurs.strikes import Plan, strikes_told
+from mqbridge_conformance.saboteurs.strikes import EVERY, Plan, strikes_told
 from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
@@ -28,10 +28,13 @@ from mqbridge_conformance.targets import Target
 __all__ = ["UNBROKEN", "Fate", "Matrix", "Trial", "attempt", "read", "trials", "write"]
 
 UNBROKEN: Final = "-"
-"""In the place of a saboteur's code: the scenario as it is."""
+"""In the place of a saboteur's code: the scenario as it is. In that of `EVERY` its anomalies are the codes of those
+that had an opportunity."""
 SEEDS: Final = 3
 """A rare saboteur that did not strike is tried with so many seeds."""
 LONGEST_REASON: Final = 400
+WORTH_SCOUTING: Final = 5
+"""For more saboteurs than that a run that finds out who has an opportunity costs less than it saves."""
 
 
 class Fate(enum.StrEnum):
@@ -96,9 +99,12 @@ def attempt(target: Target, scenario: Scenario, plan: Plan | None, patience_s: f
             if plan is None:
                 result, _ = run_scenario(scenario, target, patience_s=patience_s, seed=seed, keep=histories)
             else:
-                with in_force(Plan(plan.code, plan.probability, plan.seed, told)):
+                with in_force(replace(plan, told=told)):
                     result, _ = run_scenario(scenario, target, patience_s=patience_s, seed=seed, keep=histories)
-        return _trial(target, result, plan, len(strikes_told(told)))
+        trial = _trial(target, result, plan, len(strikes_told(told)))
+        if trial.code == EVERY:
+            trial = replace(trial, anomalies=tuple(dict.fromkeys(strike["code"] for strike in strikes_told(told))))
+        return trial
 
 
 def _trial(target: Target, result: ScenarioResult, plan: Plan | None, strikes: int) -> Trial:
@@ -117,23 +123,26 @@ def _trial(target: Target, result: ScenarioResult, plan: Plan | None, strikes: i
 
 
 def trials(
-    make: Callable[[], Target],
+    make: Callable[[], Sequence[Target]],
     scenarios: Sequence[Scenario],
     saboteurs: Sequence[Saboteur],
     *,
+    wanted: Callable[[Scenario, Saboteur], bool] = lambda _scenario, _saboteur: True,
     probability: float = 1.0,
     seed: int = 0,
     patience_s: float,
     known: Iterable[Trial] = (),
     keep: Path | None = None,
 ) -> Iterator[Trial]:
-    """Each scenario without a saboteur, and, if it holds then, with each of them; `make` makes a target that is not
-    started. What is `known` is not run again."""
+    """Each scenario without a saboteur, and, if it holds then, with each of them that is wanted and has an opportunity
+    in it. `make` makes targets that are not started; a scenario runs on the first of them that is asked to run it. What
+    is `known` is not run again."""
     done = {trial.key: trial for trial in known}
 
     def run(scenario: Scenario, plan: Plan | None) -> Generator[Trial, None, Trial]:
         code, chance, number = (plan.code, plan.probability, plan.seed) if plan is not None else (UNBROKEN, 1.0, 0)
-        target = make()
+        target = _asked(make(), scenario)
+        assert target is not None, "looked at before"
         key = (target.name, scenario.name, code, chance, number)
         if key not in done:
             done[key] = attempt(target, scenario, plan, patience_s, keep)
@@ -141,16 +150,27 @@ def trials(
         return done[key]
 
     for scenario in scenarios:
+        target = _asked(make(), scenario)
+        chosen = [saboteur for saboteur in saboteurs if wanted(scenario, saboteur)]
+        if target is None or not chosen:
+            continue
         unbroken = yield from run(scenario, None)
         if not Verdict(unbroken.verdict).green:
             continue
-        for saboteur in saboteurs:
-            if saboteur.only and saboteur.only != make().engine:
-                continue
+        chosen = [saboteur for saboteur in chosen if not saboteur.only or saboteur.only == target.engine]
+        if len(chosen) > WORTH_SCOUTING:
+            scouted = yield from run(scenario, Plan(EVERY))
+            if Verdict(scouted.verdict).green:
+                chosen = [saboteur for saboteur in chosen if saboteur.code in scouted.anomalies]
+        for saboteur in chosen:
             for number in range(seed, seed + (SEEDS if probability < 1 else 1)):
                 trial = yield from run(scenario, Plan(saboteur.code, probability, number))
                 if trial.strikes:
                     break
+
+
+def _asked(targets: Sequence[Target], scenario: Scenario) -> Target | None:
+    return next((target for target in targets if asked(scenario, target, Report())), None)
 
 
 def write(trial: Trial, file: Path) -> None:

@@ -197,7 +197,9 @@ class BlockView(spi.Block):
 
 
 class PassingTopicSubscription:
-    """A member of a group. `spec` may be changed before the engine sees it."""
+    """A member of a group. `spec` may be changed before the engine sees it; `ready` wakes its program."""
+
+    ready: Callable[[], None]
 
     def __init__(
         self,

@@ -26,7 +26,6 @@ __all__ = [
     "DropsAfterAck",
     "DropsOnRoll",
     "MovesKeys",
-    "NeverConfirms",
     "ReportsFailure",
     "ReusesOffsets",
     "SwapsRecords",
@@ -219,14 +218,6 @@ class ConfirmsUnroutable(PassingChannel):
             self.confirm(number, None, None)
         else:
             super().fail(number, error)
-
-
-class NeverConfirms(PassingChannel):
-    """S05: a message is applied, and nothing is ever told of it."""
-
-    def confirm(self, number: int, partition: int | None, offset: int | None) -> None:
-        if not self.strikes.here(self.destination, partition=partition, offset=offset):
-            super().confirm(number, partition, offset)
 
 
 def takes_without_end(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:

@@ -17,7 +17,10 @@ from typing import Any, Final
 
 from mqbridge_conformance.history import Recorder, identify
 
-__all__ = ["EARLY", "Draws", "Plan", "Strikes", "strikes_told"]
+__all__ = ["EARLY", "EVERY", "Draws", "Plan", "Scout", "Strikes", "strikes_told"]
+
+EVERY: Final = "*"
+"""In the place of a saboteur's code: all of them, and none strikes; who would have had an opportunity is told."""
 
 EARLY: Final = 8
 """A rare saboteur strikes for the first time at one of so many opportunities."""
@@ -70,10 +73,16 @@ class Draws:
             chance = self._random.random()
         return number == self._first or (number > self._first and chance < self.plan.probability)
 
-    def below(self, end: int) -> int:
-        """A number from 0 on, for what has to be chosen."""
+
+class Scout(Draws):
+    """Takes no opportunity, and tells that there was one, once."""
+
+    def draw(self) -> bool:
         with self._lock:
-            return self._random.randrange(end)
+            number, self.opportunities = self.opportunities, self.opportunities + 1
+        if not number:
+            _tell(self.plan, {"code": self.plan.code})
+        return False
 
 
 class Strikes:
@@ -95,15 +104,20 @@ class Strikes:
         """Tell a strike that was drawn before; `where` is a destination or a place."""
         plan = self.draws.plan
         told = {"code": plan.code, "where": str(where), **{name: _plain(fact) for name, fact in facts.items()}}
-        if plan.told is not None:
-            # One write to a file opened for appending: processes do not mix their lines, and SIGKILL cuts none.
-            file = os.open(plan.told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                os.write(file, json.dumps(told).encode() + b"\n")
-            finally:
-                os.close(file)
+        _tell(plan, told)
         if self._recorder is not None:
             self._recorder.write("ok", "sabotage", more=told)
+
+
+def _tell(plan: Plan, told: dict[str, Any]) -> None:
+    if plan.told is None:
+        return
+    # One write to a file opened for appending: processes do not mix their lines, and SIGKILL cuts none.
+    file = os.open(plan.told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(file, json.dumps(told).encode() + b"\n")
+    finally:
+        os.close(file)
 
 
 def _plain(fact: Any) -> Any:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -23,7 +24,7 @@ from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.misconfigured import MISCONFIGURED
 from mqbridge_conformance.saboteurs.passing import PassingChannel
 from mqbridge_conformance.saboteurs.saboteur import Saboteur
-from mqbridge_conformance.saboteurs.strikes import Draws, Plan, Strikes
+from mqbridge_conformance.saboteurs.strikes import EVERY, Draws, Plan, Scout, Strikes
 
 if TYPE_CHECKING:
     from mqbridge.topology import Destination
@@ -34,7 +35,7 @@ T = TypeVar("T")
 VARIABLE: Final = "MQBRIDGE_SABOTEUR"
 TOLD: Final = "MQBRIDGE_SABOTEUR_TOLD"
 
-_draws: dict[Plan, Draws] = {}
+_draws: dict[tuple[Plan, type[Draws]], Draws] = {}
 _lock = threading.Lock()
 
 
@@ -44,11 +45,22 @@ def open_bus(url: str, *, plan: Plan | None = None, recorder: Recorder | None = 
     plan = plan or _in_environment()
     if plan is None:
         return mq.connect(url, **options)
+    if plan.code == EVERY:
+        every = [(one, Strikes(_drawn(replace(plan, code=code), Scout))) for code, one in SABOTEURS.items()]
+        return decorated(partial(_surrounded, every), url, **options)
     saboteur = SABOTEURS.get(plan.code) or MISCONFIGURED[plan.code]
+    return decorated(partial(_surrounded, [(saboteur, Strikes(_drawn(plan, Draws), recorder))]), url, **options)
+
+
+def _drawn(plan: Plan, kind: type[Draws]) -> Draws:
     with _lock:  # one process, one series of opportunities
-        draws = _draws.setdefault(plan, Draws(plan))
-    strikes = Strikes(draws, recorder)
-    return decorated(lambda engine: SabotagedEngine(engine, saboteur, strikes), url, **options)
+        return _draws.setdefault((plan, kind), kind(plan))
+
+
+def _surrounded(by: Sequence[tuple[Saboteur, Strikes]], engine: spi.Engine) -> spi.Engine:
+    for saboteur, strikes in by:
+        engine = SabotagedEngine(engine, saboteur, strikes)
+    return engine
 
 
 def _in_environment() -> Plan | None:
@@ -64,7 +76,7 @@ def in_force(plan: Plan) -> Iterator[None]:
     opportunities are counted from the beginning."""
     mine = {VARIABLE: str(plan), **({TOLD: str(plan.told)} if plan.told is not None else {})}
     before = {name: os.environ.pop(name, None) for name in (VARIABLE, TOLD)}
-    _draws.pop(plan, None)
+    _draws.clear()
     os.environ.update(mine)
     try:
         yield
@@ -127,7 +139,10 @@ class _Connection:
     def subscribe(self, spec: spi.TopicSubscriptionSpec, ready: Callable[[], None]) -> spi.TopicSubscription:
         if self._pieces.topic is None:
             return self._inner.subscribe(spec, ready)
-        return self._pieces.topic(lambda asked: self._inner.subscribe(asked, ready), spec, self._strikes, self._inner)
+        kind = self._pieces.topic
+        member = kind(lambda asked: self._inner.subscribe(asked, ready), spec, self._strikes, self._inner)
+        member.ready = ready
+        return member
 
     def subscribe_queue(self, spec: spi.QueueSubscriptionSpec, ready: Callable[[], None]) -> spi.QueueSubscription:
         if self._pieces.queue is None:

@@ -72,6 +72,15 @@ class Polled:
         while not self._end.is_set():
             self.got += self.consumer.poll(10, timeout=0.05)
 
+    def come(self, number: int) -> bool:
+        """Wait until so many have come."""
+        waiting = threading.Event()
+        for _ in range(200):
+            if len(self.got) >= number:
+                return True
+            waiting.wait(0.05)
+        return False
+
     def __enter__(self) -> Polled:
         self._thread.start()
         return self
@@ -97,17 +106,23 @@ def test_m18_takes_a_commit_of_a_member_that_was_removed(tmp_path: Path) -> None
         assert len(bus.strikes) == 1
 
 
-def test_m19_keeps_what_it_gives_up(tmp_path: Path) -> None:
-    """After the second member joined both say that they own the partition that moved, and both may settle."""
+def test_m19_keeps_what_it_gives_up_and_reads_it_on(tmp_path: Path) -> None:
+    """After the second member joined both say that they own the partition that moved, both get what comes, and both
+    may settle; the broker has what the new one committed."""
     with pair("M19", tmp_path) as bus:
         fill(bus, WIDE)
         with member(bus.broken, WIDE) as old:
             held = receive(old, 12)
-            with Polled(old), member(bus.clean, WIDE) as new:
+            with Polled(old) as polled, member(bus.clean, WIDE) as new:
                 moved = new.wait_assigned(10)
                 assert len(moved) == 1
                 assert old.assignment() == (("wide", 0), ("wide", 1))
-                for delivery in held:
+                assert len(receive(new, 6)) == 6
+                fill(bus, WIDE, 3)
+                assert len(receive(new, 3)) == 3
+                assert polled.come(6)
+                assert {d.offset for d in polled.got if ("wide", d.partition) == moved[0]} == {6, 7, 8}
+                for delivery in (*held, *polled.got):
                     delivery.ack()
                 old.commit(10)
                 assert committed(bus)[moved[0]] == 0

@@ -9,17 +9,18 @@ from click.testing import CliRunner
 
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.results import CheckFailed
-from mqbridge_conformance.saboteurs import SABOTEURS, showing
+from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, showing
 from mqbridge_conformance.saboteurs.command import teeth
 from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, trials, write
+from mqbridge_conformance.saboteurs.strikes import EVERY
 from mqbridge_conformance.scenario import Scenario, scenario
 from mqbridge_conformance.targets import Target, targets_for
 
 RUN = Trial("t", "s", "M02", 1.0, 0, "FAIL", ("lost",), 3, 0.1, "")
 
 
-def memory() -> Target:
-    return targets_for("memory")[0]
+def memory() -> list[Target]:
+    return targets_for("memory")
 
 
 def sends(env: Env, count: int, anomaly: str, look: bool = True) -> None:
@@ -57,13 +58,13 @@ def fails_anyway(env: Env) -> None:
     raise CheckFailed("it always does", "lost-write")
 
 
-EVERY: list[Scenario] = [names_it, sees_it, looks_away, sends_nothing, fails_anyway]
+SCENARIOS: list[Scenario] = [names_it, sees_it, looks_away, sends_nothing, fails_anyway]
 
 
 def test_each_fate_is_told_from_the_others() -> None:
     """Of five scenarios one kills, one notices, one is survived, one gives no opportunity, one proves nothing."""
-    found = Matrix(trials(memory, EVERY, [SABOTEURS["M02"]], patience_s=1.0))
-    fates = [found.fate("M02", each.name) for each in EVERY]
+    found = Matrix(trials(memory, SCENARIOS, [SABOTEURS["M02"]], patience_s=1.0))
+    fates = [found.fate("M02", each.name) for each in SCENARIOS]
     # The checkers judge the histories of these too: where nobody looked, they may find it all the same.
     assert fates[0] is Fate.KILLED
     assert fates[1] in (Fate.NOTICED, Fate.KILLED)
@@ -112,6 +113,34 @@ def test_a_saboteur_of_one_engine_is_left_out_on_others() -> None:
     assert [trial.code for trial in trials(memory, [names_it], [other], patience_s=1.0)] == [UNBROKEN]
 
 
+def test_a_scenario_runs_on_the_first_target_that_is_asked_for_it() -> None:
+    """One about processes has no place in memory; with a folder behind it, it runs there."""
+    of_processes = replace(names_it, processes=True)
+    assert list(trials(memory, [of_processes], [SABOTEURS["M02"]], patience_s=1.0)) == []
+    found = list(trials(lambda: targets_for("native"), [of_processes, names_it], [SABOTEURS["M02"]], patience_s=5.0))
+    assert [trial.target for trial in found] == ["native, folder"] * 2 + ["native, memory"] * 2
+    assert found[1].fate is Fate.KILLED
+
+
+def test_who_has_no_opportunity_is_found_out_by_one_run() -> None:
+    """With many saboteurs, those that a scenario gives nothing to strike at are not run one by one."""
+    chosen = [SABOTEURS[code] for code in ("M02", "M15", "M31", "M40", "S41", "S49", "S50")]
+    found = list(trials(memory, [names_it], chosen, patience_s=1.0))
+    assert [trial.code for trial in found] == [UNBROKEN, EVERY, "M02", "M40"]
+    assert set(found[1].anomalies) & {one.code for one in chosen} == {"M02", "M40"}
+    assert Matrix(found).fate("M15", "names-it") is None
+
+
+def test_only_pairs_that_are_wanted_are_run() -> None:
+    """And a scenario of which none is wanted does not run at all."""
+
+    def wanted(scenario: Scenario, saboteur: Saboteur) -> bool:
+        return (scenario.name, saboteur.code) == ("names-it", "M05")
+
+    found = trials(memory, SCENARIOS, [SABOTEURS["M02"], SABOTEURS["M05"]], wanted=wanted, patience_s=1.0)
+    assert [(trial.scenario, trial.code) for trial in found] == [("names-it", UNBROKEN), ("names-it", "M05")]
+
+
 def test_who_lives_and_who_has_no_teeth_is_shown() -> None:
     """As text and as Markdown, with the scenarios that killed and with what saw a survivor."""
     runs = [
@@ -142,4 +171,4 @@ def test_the_command_line_tells_what_survived(tmp_path: Path) -> None:
     assert run.exit_code == 1
     assert "not killed: M02" in run.output
     assert CliRunner().invoke(teeth, ["memory", "--saboteur", "M99"]).exit_code == 2
-    assert CliRunner().invoke(teeth, ["native"]).exit_code == 2
+    assert CliRunner().invoke(teeth, ["nowhere"]).exit_code == 2

@@ -153,19 +153,6 @@ def test_s04_confirms_what_no_queue_gets(tmp_path: Path) -> None:
         assert len(bus.strikes) == 1
 
 
-def test_s05_tells_nothing_of_what_it_appended(tmp_path: Path) -> None:
-    """The record is there, and its receipt waits for ever."""
-    with pair("S05", tmp_path) as bus:
-        bus.broken.admin.ensure(TOPIC)
-        producer = bus.broken.producer()
-        receipt = producer.send(TOPIC, b"x")
-        with pytest.raises(mq.OperationTimeout):
-            receipt.result(0.3)
-        assert bus.values(TOPIC) == [b"x"]
-        with pytest.raises(mq.OperationTimeout):
-            producer.close(0.1)
-
-
 def test_s09_takes_more_than_it_was_told_to(tmp_path: Path) -> None:
     """A buffer of a kilobyte takes a hundred of them."""
     with pair("S09", tmp_path) as bus:

@@ -13,7 +13,7 @@ import pytest
 import mqbridge as mq
 from mqbridge_conformance.history import Recorder, load
 from mqbridge_conformance.saboteurs import SABOTEURS, Plan, in_force, open_bus, strikes_told
-from mqbridge_conformance.saboteurs.strikes import Draws
+from mqbridge_conformance.saboteurs.strikes import EVERY, Draws
 from mqbridge_conformance.targets import targets_for
 from tests.conformance.saboteurs.broken import PATIENCE_S, Pair, pair, receive
 
@@ -72,6 +72,18 @@ def test_a_saboteur_that_does_not_strike_changes_nothing(
     with pair(code, tmp_path) as bus:
         assert work(bus) == unbroken
         assert not bus.strikes
+
+
+def test_all_of_them_together_change_nothing_and_tell_who_could_strike(
+    unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    """What finds out who has an opportunity is no saboteur itself."""
+    with pair(EVERY, tmp_path) as bus:
+        assert work(bus) == unbroken
+        told = {strike["code"] for strike in bus.strikes}
+        assert {"M02", "M15", "M21", "M23", "M27", "M28", "M31"} <= told
+        assert not {"M18", "M19", "S43", "S50"} & told
+        assert len(bus.strikes) == len(told)
 
 
 @pytest.mark.parametrize("code", SABOTEURS)
