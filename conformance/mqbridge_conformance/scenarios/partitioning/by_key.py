@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.scenario import scenario
@@ -17,7 +18,7 @@ JAVA = {
 }
 """Key -> murmur2 as a signed int: the cases of Kafka's own test of it, ``UtilsTest.testMurmur2`` in
 ``clients/src/test/java/org/apache/kafka/common/utils/UtilsTest.java``."""
-KEYLESS, TIMES = 250, 3
+KEYLESS, BURST, TIMES = 300, 15, 3
 
 
 @scenario(
@@ -31,11 +32,13 @@ def partition_by_key(env: Env) -> None:
     topic = env.topic(partitions=PARTITIONS)
     keys: list[bytes | None] = [*JAVA, *([b""] if env.can(Cap.EMPTY_KEY) else [])]
     sent = [key for key in keys for _ in range(TIMES)] + [None] * KEYLESS
+    receipts: list[mq.Receipt] = []
     with env.bus.producer() as producer:
-        receipts = [
-            producer.send(topic, env.payload(topic, "p", number, key=(key or b"-").decode()), key=key)
-            for number, key in enumerate(sent)
-        ]
+        for number, key in enumerate(sent):
+            value = env.payload(topic, "p", number, key=(key or b"-").decode())
+            receipts.append(producer.send(topic, value, key=key))
+            if key is None and number % BURST == 0:
+                producer.flush(env.patience_s)  # a burst may well stay in one partition, and some time later not
         said = [receipt.result(env.patience_s).partition for receipt in receipts]
     stored = env.observer.records(topic.name)
     env.equal(len(stored), len(sent), "records")
