@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 
 import mqbridge as mq
 from mqbridge_conformance.brokers import provided
+from mqbridge_conformance.brokers.clusters import Cluster
 from mqbridge_conformance.brokers.links import HostProxy, Proxy
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.secured import KafkaSite, RabbitMQSite, Site
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.history import Recorder
-from mqbridge_conformance.observers import Agreed, FileObserver, Observer, ProcessObserver, PublicObserver
+from mqbridge_conformance.observers import Agreed, FileObserver, FirstToTell, Observer, ProcessObserver, PublicObserver
 from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
 from mqbridge_conformance.results import CannotTell
 from mqbridge_conformance.saboteurs import open_bus
@@ -35,6 +36,7 @@ __all__ = [
     "NativeFolder",
     "NativeMemory",
     "RealBroker",
+    "RealCluster",
     "Target",
     "observer_of",
     "register_target",
@@ -55,6 +57,8 @@ class Target(ABC):
     observer: Observer
     broker: Broker | None = None
     """The broker itself where it is this target's own, so that it may be stopped; from `start` on."""
+    cluster: Cluster | None = None
+    """Its nodes, where it has several and they may be stopped; from `start` on."""
     link: Proxy | None = None
     """The way from its parties to it, where that can be broken without disturbing others; from `start` on."""
     container_of: str | None = None
@@ -245,6 +249,19 @@ class RealBroker(Target):
 
     def spawn(self, program: str, **args: Any) -> Party:
         return ProcessParty(program, {"url": self.url, **args})
+
+
+class RealCluster(RealBroker):
+    """Three nodes of Kafka or RabbitMQ in containers, of which some may be stopped."""
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(engine, own=True)
+        self.name = f"{engine}, cluster"
+
+    def start(self) -> None:
+        self.cluster = provided.cluster(self.engine)
+        self.url = self.cluster.url
+        self.observer = FirstToTell([observer_of(self.engine, node.url) for node in self.cluster.nodes])
 
 
 def observer_of(engine: str, url: str) -> Observer:

@@ -1,4 +1,4 @@
-"""Containers that end with the run that started them.
+"""Containers, and networks between them, that end with the run that started them.
 
 The rule: a container is published on 127.0.0.1 alone, keeps its ports over a restart, carries the run's token as a
 label, and is removed when the run ends in whatever way: a watcher process sees the run's end even after SIGKILL, and
@@ -27,7 +27,7 @@ from mqbridge_conformance.results import CannotTell
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
 
-__all__ = ["RUN_LABEL", "Container", "docker_client", "ensure_image", "remove_run", "run_token"]
+__all__ = ["RUN_LABEL", "Container", "Network", "docker_client", "ensure_image", "remove_run", "run_token"]
 
 RUN_LABEL: Final = "mqbridge.run"
 _OWNER_LABEL: Final = "mqbridge.owner"
@@ -88,9 +88,12 @@ def ensure_image(client: Any, image: str) -> None:
 
 
 def remove_run(token: str) -> int:
-    """Remove the containers of a run, with their volumes; how many."""
+    """Remove the containers of a run, with their volumes, and then its networks; how many containers."""
     with contextlib.closing(docker_client()) as client:
-        return _remove(client, client.containers.list(all=True, filters={"label": f"{RUN_LABEL}={token}"}))
+        mine = {"label": f"{RUN_LABEL}={token}"}
+        removed = _remove(client, client.containers.list(all=True, filters=mine))
+        _remove_networks(client.networks.list(filters=mine))
+        return removed
 
 
 def _remove(client: Any, containers: Sequence[Any]) -> int:
@@ -106,14 +109,23 @@ def _remove(client: Any, containers: Sequence[Any]) -> int:
     return len(containers)
 
 
+def _remove_networks(networks: Sequence[Any]) -> None:
+    import docker.errors
+
+    for network in networks:
+        with contextlib.suppress(docker.errors.NotFound):  # somebody else removes it too
+            network.remove()
+
+
 def _remove_orphans(client: Any) -> None:
     """Those of runs of this machine whose process is gone."""
-    orphans = [
-        container
-        for container in client.containers.list(all=True, filters={"label": _OWNER_LABEL})
-        if _Owner.parse(container.labels[_OWNER_LABEL]).gone()
-    ]
-    _remove(client, orphans)
+    owned = {"label": _OWNER_LABEL}
+    _remove(client, [found for found in client.containers.list(all=True, filters=owned) if _orphaned(found.labels)])
+    _remove_networks([found for found in client.networks.list(filters=owned) if _orphaned(found.attrs["Labels"])])
+
+
+def _orphaned(labels: Mapping[str, str]) -> bool:
+    return _Owner.parse(labels[_OWNER_LABEL]).gone()
 
 
 class _Owner:
@@ -200,6 +212,39 @@ def _settle_testcontainers() -> None:
     os.environ.setdefault("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
 
 
+def _labels() -> dict[str, str]:
+    return {RUN_LABEL: _RUN.token, _OWNER_LABEL: str(_Owner.this())}
+
+
+class Network:
+    """A network of this run's own, which leads nowhere: containers find each other on it by name, and can be taken off
+    it. Their ports are published by the engine's own bridge, on which nobody has a name."""
+
+    def __init__(self, client: Any, inner: Any) -> None:
+        self._client = client
+        self._inner = inner
+
+    @classmethod
+    def create(cls) -> Network:
+        """A new one, with nobody on it."""
+        client = docker_client()
+        _RUN.begin(client)
+        name = f"mqbridge-{_RUN.token}-{secrets.token_hex(3)}"
+        return cls(client, client.networks.create(name, driver="bridge", internal=True, labels=_labels()))
+
+    def join(self, container: Container, name: str) -> None:
+        """The container is on it, and is found by that name."""
+        self._inner.connect(container.id, aliases=[name])
+
+    def leave(self, container: Container) -> None:
+        """It is not any more: those who are hear nothing of it, and its connections stand still."""
+        self._inner.disconnect(container.id)
+
+    def remove(self) -> None:
+        _remove_networks([self._inner])
+        self._client.close()
+
+
 class Container:
     """A started container: what docker says on its command line, as methods; removed at the end."""
 
@@ -218,9 +263,11 @@ class Container:
         environment: Callable[[Mapping[str, int]], Mapping[str, str]],
         files: Mapping[str, str],
         user: str | None = None,
+        hostname: str | None = None,
     ) -> Container:
         """Start one. `ports`: name -> port inside, None for the same inside as outside; `environment` is told those
         outside. A port that somebody else took meanwhile is chosen again."""
+        others = {"user": user, "hostname": hostname}
         with contextlib.closing(docker_client()) as client:
             ensure_image(client, image)
             _RUN.begin(client)
@@ -228,7 +275,7 @@ class Container:
         for _ in range(_START_TRIES):
             chosen = dict(zip(ports, _free_ports(), strict=False))
             try:
-                return cls(_create(image, ports, chosen, environment(chosen), files, user), chosen)
+                return cls(_create(image, ports, chosen, environment(chosen), files, others), chosen)
             except _PortTaken as error:
                 taken = str(error)
         raise CannotTell(f"no free port was found for {image} in {_START_TRIES} tries: {taken}")
@@ -284,13 +331,13 @@ class _PortTaken(Exception):
 
 def _create(
     image: str, ports: Mapping[str, int | None], chosen: Mapping[str, int], environment: Mapping[str, str],
-    files: Mapping[str, str], user: str | None,
+    files: Mapping[str, str], others: Mapping[str, Any],
 ) -> DockerContainer:  # fmt: skip
     import docker.errors
     from testcontainers.core.container import DockerContainer
 
     described = DockerContainer(image).with_envs(**environment)
-    described.with_kwargs(labels={RUN_LABEL: _RUN.token, _OWNER_LABEL: str(_Owner.this())}, user=user)
+    described.with_kwargs(labels=_labels(), **{name: value for name, value in others.items() if value is not None})
     for path, text in files.items():
         described.with_copy_into_container(text.encode(), path)
     # testcontainers has no method for an address to publish at; without one it would be every address of the machine.

@@ -15,15 +15,17 @@ from collections.abc import Callable
 from typing import Final
 
 from mqbridge_conformance.brokers import settings
+from mqbridge_conformance.brokers.clusters import Cluster, KafkaCluster, RabbitMQCluster
 from mqbridge_conformance.brokers.containers import docker_client, ensure_image
 from mqbridge_conformance.brokers.linked import LinkedKafka, LinkedRabbitMQ
 from mqbridge_conformance.brokers.servers import Broker, KafkaContainer, RabbitMQContainer, Reached, SecuredKafka
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["ENGINES", "broker", "remove_all", "secured_kafka", "unavailable", "url_in_environment"]
+__all__ = ["ENGINES", "broker", "cluster", "remove_all", "secured_kafka", "unavailable", "url_in_environment"]
 
 ENGINES: Final = ("kafka", "rabbitmq")
 
+_CLUSTERS: Final[dict[str, Callable[[], Cluster]]] = {"kafka": KafkaCluster, "rabbitmq": RabbitMQCluster}
 _BEGIN: Final[dict[tuple[str, bool], Callable[[], Broker]]] = {
     ("kafka", False): KafkaContainer.begin,
     ("kafka", True): LinkedKafka.begin,
@@ -36,6 +38,7 @@ _CLIENTS: Final = {"kafka": "confluent_kafka", "rabbitmq": "pika"}
 _lock = threading.RLock()
 _started: dict[tuple[str, bool], Broker] = {}
 _secured: list[SecuredKafka] = []
+_clusters: dict[str, Cluster] = {}
 _reasons: dict[tuple[str, bool], str | None] = {}
 
 
@@ -72,6 +75,18 @@ def secured_kafka() -> SecuredKafka:
         return _secured[0]
 
 
+def cluster(engine: str) -> Cluster:
+    """The run's cluster of three nodes of that engine, for tests that stop some and leave all running. Errors:
+    `CannotTell`."""
+    with _lock:
+        if reason := unavailable(engine, own=True):
+            raise CannotTell(f"no {engine} cluster: {reason}")
+        if engine not in _clusters:
+            _clusters[engine] = _CLUSTERS[engine]()
+            atexit.register(remove_all)
+        return _clusters[engine]
+
+
 def unavailable(engine: str, *, own: bool = False) -> str | None:
     """Why no such broker can be had, in a few words; None if one can. Found out once, and nothing is started."""
     with _lock:
@@ -106,3 +121,5 @@ def remove_all() -> None:
             _started.popitem()[1].stop()
         while _secured:
             _secured.pop().stop()
+        while _clusters:
+            _clusters.popitem()[1].stop()

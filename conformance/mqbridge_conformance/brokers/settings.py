@@ -17,10 +17,12 @@ __all__ = [
     "KAFKA_LINKED_PORT",
     "KAFKA_STRANGER",
     "NEW_USERS_PASSWORD",
+    "RABBITMQ_CLUSTER_FILES",
     "RABBITMQ_FILES",
     "RABBITMQ_IMAGE",
     "RABBITMQ_PASSWORD",
     "RABBITMQ_USER",
+    "kafka_cluster_environment",
     "kafka_environment",
     "linked_kafka_environment",
     "secured_kafka_environment",
@@ -107,6 +109,33 @@ def kafka_environment(port: int) -> Mapping[str, str]:
         **_SHORT_WAITS,
         "KAFKA_LISTENERS": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://localhost:9093",
         "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+    }
+
+
+_SEVERAL_NODES: Final = {
+    **{name: value for name, value in _ONE_NODE.items() if "FACTOR" not in name and "ISR" not in name},
+    "KAFKA_CONTROLLER_QUORUM_VOTERS": ",".join(f"{node}@kafka-{node}:9093" for node in (1, 2, 3)),
+    "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
+    # What is acknowledged is on two nodes at least: the usual setting of three nodes.
+    "KAFKA_DEFAULT_REPLICATION_FACTOR": "3",
+    "KAFKA_MIN_INSYNC_REPLICAS": "2",
+    "KAFKA_HEAP_OPTS": "-Xms192m -Xmx384m",
+}
+
+
+def kafka_cluster_environment(node: int, port: int, cluster_id: str) -> Mapping[str, str]:
+    """One of three nodes, each broker and controller, called ``kafka-NODE`` by the others, and reached from outside at
+    ``127.0.0.1:port``."""
+    return {
+        **_SEVERAL_NODES,
+        **_SHORT_WAITS,
+        # A follower that is frozen for a moment stays in sync; one that is dead is given up after that time.
+        "KAFKA_BROKER_SESSION_TIMEOUT_MS": "6000",
+        "CLUSTER_ID": cluster_id,
+        "KAFKA_NODE_ID": str(node),
+        "KAFKA_LISTENERS": f"PLAINTEXT://0.0.0.0:{port},INTERNAL://0.0.0.0:29092,CONTROLLER://0.0.0.0:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port},INTERNAL://kafka-{node}:29092",
     }
 
 
@@ -207,3 +236,24 @@ RABBITMQ_FILES: Final[Mapping[str, str]] = {
     "/etc/rabbitmq/advanced.config": _RABBITMQ_ADVANCED,
 }
 """The consumer timeout (30 minutes) and every limit stay at the broker's defaults."""
+
+_RABBITMQ_CLUSTER: Final = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.classic_config.nodes.1 = rabbit@rabbitmq-1
+cluster_formation.classic_config.nodes.2 = rabbit@rabbitmq-2
+cluster_formation.classic_config.nodes.3 = rabbit@rabbitmq-3
+# Otherwise all leaders are where the client that declares is connected, and every kill is of all or of none.
+queue_leader_locator = balanced
+"""
+
+_RABBITMQ_CLUSTER_ADVANCED: Final = """\
+%% The same ticks, and a node that stands still is noticed in seconds, not in a minute.
+[{rabbit, [{quorum_tick_interval, 200}, {stream_tick_interval, 200}]}, {kernel, [{net_ticktime, 5}]}].
+"""
+
+RABBITMQ_CLUSTER_FILES: Final[Mapping[str, str]] = {
+    **RABBITMQ_FILES,
+    "/etc/rabbitmq/conf.d/91-mqbridge-cluster.conf": _RABBITMQ_CLUSTER,
+    "/etc/rabbitmq/advanced.config": _RABBITMQ_CLUSTER_ADVANCED,
+}
+"""For nodes whose hosts are called ``rabbitmq-1`` to ``rabbitmq-3``."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mqbridge_conformance.brokers.clusters import Node
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.faults.fault import Fault, inject
 from mqbridge_conformance.history import Recorder
+from mqbridge_conformance.results import CannotTell
 
 __all__ = ["BrokerFaults"]
 
@@ -18,12 +20,16 @@ AT = "broker"
 
 
 class BrokerFaults:
-    """What can happen to one broker. Each method returns when the fault is in force; see `Fault`."""
+    """What can happen to one broker, or to one node of several, which the history then calls `at`. Each method returns
+    when the fault is in force; see `Fault`."""
 
-    def __init__(self, broker: Broker, recorder: Recorder, keep: Callable[[Fault], object] = lambda _: None) -> None:
+    def __init__(
+        self, broker: Broker, recorder: Recorder, keep: Callable[[Fault], object] = lambda _: None, at: str = AT
+    ) -> None:
         self._broker = broker
         self._recorder = recorder
         self._keep = keep
+        self._at = at
 
     def kill(self) -> Fault:
         """SIGKILL; healed, it is started again."""
@@ -37,11 +43,17 @@ class BrokerFaults:
         """Frozen: connections stay open and nothing answers; healed, it goes on where it was."""
         return self._inject("pause", self._broker.pause, self._broker.unpause)
 
+    def cut_off(self) -> Fault:
+        """Of several nodes: cut off from its peers, though not from its clients; healed, it is among them again."""
+        if not isinstance(self._broker, Node):
+            raise CannotTell("a broker that has no peers cannot be cut off from them")
+        return self._inject("cut off", self._broker.cut_off, self._broker.rejoin)
+
     def restart(self) -> None:
         """Stopped and started again, as an operator would; over when this returns."""
         self.halt().heal()
 
     def _inject(self, what: str, do: Callable[[], None], undo: Callable[[], None]) -> Fault:
-        fault = inject(self._recorder, what, AT, do, undo)
+        fault = inject(self._recorder, what, self._at, do, undo)
         self._keep(fault)
         return fault

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mqbridge_conformance.brokers.clusters import Cluster
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.faults.brokers import BrokerFaults
@@ -68,6 +69,22 @@ class Faults:
     def broker(self) -> BrokerFaults:
         """What can happen to the target's broker."""
         return BrokerFaults(self._own_broker(), self._recorder, self._keep)
+
+    def node(self, number: int) -> BrokerFaults:
+        """What can happen to one of three nodes, from 1 on."""
+        return BrokerFaults(self._cluster().node(number), self._recorder, self._keep, f"broker-{number}")
+
+    def leader(self, destination: str, partition: int = 0) -> BrokerFaults:
+        """What can happen to the node that leads ``topic:NAME`` or ``queue:NAME`` now."""
+        found = self._cluster().leader_of(destination, partition)
+        if found is None:
+            raise CannotTell(f"nobody says who leads {destination}/{partition}")
+        return self.node(found.number)
+
+    def _cluster(self) -> Cluster:
+        if self._target.cluster is None:
+            raise CannotTell(f"{self._target.name!r} has no nodes; this fault needs a cluster")
+        return self._target.cluster
 
     def _own_broker(self) -> Broker:
         if self._target.broker is None:

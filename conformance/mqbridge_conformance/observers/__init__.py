@@ -5,6 +5,7 @@ others. They are imported by those who need them, for their clients may not be i
 """
 
 from mqbridge_conformance.observers.native import FileObserver, ProcessObserver, PublicObserver
+from mqbridge_conformance.observers.nodes import FirstToTell
 from mqbridge_conformance.observers.recorded import RecordedObserver
 from mqbridge_conformance.observers.seen import Agreed, Counts, Disagreement, Letter, Names, Observer, Record
 
@@ -13,6 +14,7 @@ __all__ = [
     "Counts",
     "Disagreement",
     "FileObserver",
+    "FirstToTell",
     "Letter",
     "Names",
     "Observer",

@@ -62,6 +62,31 @@ def test_a_run_leaves_no_container(end: signal.Signals | None) -> None:
     _until(lambda: not _of_run(token), f"the container of run {token} is still there")
 
 
+HAS_A_NETWORK = """
+import sys
+from mqbridge_conformance.brokers import containers
+containers.Network.create()
+print(containers.run_token(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("kafka_url")
+def test_a_run_leaves_no_network() -> None:
+    """Killed, as all else: the watcher removes it."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", HAS_A_NETWORK]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as run, closing(docker_client()) as client:  # fmt: skip
+        assert run.stdout is not None
+        mine = {"label": f"{RUN_LABEL}={run.stdout.readline().strip()}"}
+        assert len(client.networks.list(filters=mine)) == 1
+        run.kill()
+        run.wait(30)
+        _until(lambda: not client.networks.list(filters=mine), f"the network {mine} is still there")
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
