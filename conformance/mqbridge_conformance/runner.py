@@ -7,6 +7,7 @@ is left behind is FAIL.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import tempfile
 import time
@@ -100,7 +101,7 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
     if scenario.processes and target.threads:
         report.unasked[scenario.name, target.name] = "needs processes"
         return False
-    if scenario.own_broker and not target.own:
+    if scenario.own_broker and target.alone() is None:
         report.unasked[scenario.name, target.name] = "needs a broker of its own"
         return False
     return True
@@ -121,11 +122,17 @@ def run_scenario(
     keep: Path | None = None,
 ) -> tuple[ScenarioResult, mq.Capabilities | None]:
     """One run, and the claims of the engine it met. `seed` is for all chance in it; made up if it is not given, and
-    told. Its history is kept in the folder `keep`; without one it is kept only if it is not green, in a temporary
-    folder that the result names."""
+    told. A scenario that stops its broker runs beside the target, on one like it (`Target.alone`). The history is kept
+    in the folder `keep`; without one it is kept only if it is not green, in a temporary folder that the result names.
+    """
     chosen = any_seed() if seed is None else seed
-    with tempfile.TemporaryDirectory(prefix="mqbridge-history-") as folder:
-        result, claims = _run(scenario, target, Path(folder), patience_s, chosen)
+    with tempfile.TemporaryDirectory(prefix="mqbridge-history-") as folder, contextlib.ExitStack() as last_first:
+        alone = target.alone() if scenario.own_broker else None
+        try:
+            used = target if alone is None or alone is target else last_first.enter_context(alone)
+        except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+            return unusable(scenario, target, error), None
+        result, claims = _run(scenario, used, Path(folder), patience_s, chosen)
         return with_history(result, scenario, load(Path(folder)), keep), claims
 
 

@@ -86,6 +86,10 @@ class Target(ABC):
         of. `options` are those of `mqbridge.connect`."""
         return open_bus(self.url, recorder=recorder, **options)
 
+    def alone(self) -> Target | None:
+        """This target, or one like it, whose broker is its own; None where there can be none."""
+        return self if self.own else None
+
     def secured(self) -> Site:
         """A broker of this engine that asks who is there, to be closed; `CannotTell` where the suite has none."""
         raise CannotTell(f"{self.name!r} has no broker that asks for passwords and of which the suite has the keys")
@@ -228,6 +232,13 @@ class RealBroker(Target):
         else:
             self.url = self._given
         self.observer = observer_of(self.engine, self.url)
+
+    def alone(self) -> Target | None:
+        if self.own or self._given is not None:
+            return super().alone()
+        found = RealBroker(self.engine, own=True)
+        found.name = self.name
+        return found
 
     def versions(self) -> dict[str, str]:
         try:

@@ -85,6 +85,45 @@ def test_what_stops_the_broker_is_not_asked_where_others_use_it() -> None:
     assert report.unasked == {("about", "native, memory"): "needs a broker of its own"}
 
 
+class _Shared(NativeMemory):
+    """One that others use too, beside which another can be started; both say where a scenario ran."""
+
+    def __init__(self, beside: Target) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def alone(self) -> Target:
+        return self._beside
+
+
+class _Unstartable(NativeMemory):
+    def start(self) -> None:
+        raise CannotTell("no Docker")
+
+
+def test_a_scenario_that_stops_its_broker_runs_beside_the_one_that_others_use() -> None:
+    """On one like it, which is started and stopped for it; UNKNOWN where that cannot be started."""
+    met: list[Target] = []
+
+    def body(env: Env) -> None:
+        met.append(env.target)
+        checked(env)
+
+    about = scenario("about", "A broker", own_broker=True)(body)
+    beside = NativeMemory()
+    with _Shared(beside) as shared:
+        result, _ = run_scenario(about, shared, patience_s=2.0)
+        assert (result.verdict, met) == (Verdict.PASS, [beside])
+        plain, _ = run_scenario(toy(body), shared, patience_s=2.0)
+        assert (plain.verdict, met) == (Verdict.PASS, [beside, shared])
+    with _Shared(_Unstartable()) as shared:
+        result, _ = run_scenario(about, shared, patience_s=2.0)
+    assert (result.verdict, result.reason) == (
+        Verdict.UNKNOWN,
+        "the target could not be used: CannotTell: no Docker",
+    )
+
+
 def test_an_arrangement_that_cannot_be_made_is_unknown(target: Target) -> None:
     """The engine is not blamed for it, and nobody takes it for a pass."""
 
