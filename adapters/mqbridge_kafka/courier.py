@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
 from mqbridge.spi import Completion, SenderSpec
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.letters import Letter
-from mqbridge_kafka.outlet import Outlet, producer_config
+from mqbridge_kafka.outlet import Outlet
 
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
@@ -42,12 +42,15 @@ _SPEC: Final = SenderSpec(
 class _Parcel:
     """The letters of one call, and what became of each."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, outlet: Outlet) -> None:
+        self._outlet = outlet
         self.errors: list[KafkaError | BaseException | None] = [KafkaError(KafkaError._TIMED_OUT)] * count
         self.open = count
         self.ended = threading.Event()
 
     def on_delivery(self, place: int, error: KafkaError | None, _message: Message | None) -> None:
+        if error is None:
+            self._outlet.wrote = True
         self.end(place, error)
 
     def end(self, place: int, error: KafkaError | BaseException | None) -> None:
@@ -64,6 +67,8 @@ class Courier:
         self._connection = connection
         self._outlet: Outlet | None = None
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Held while a letter is given to the producer, so that none is given to one that is being replaced."""
         self._closed = False
 
     def deliver(
@@ -77,7 +82,7 @@ class Courier:
             closed = ConnectionLost(f"{what}: the connection is closed. Nothing was written.", outcome="not_applied")
             return [closed] * len(letters)
         deadline_s = time.monotonic() + timeout_s
-        parcel = _Parcel(len(letters))
+        parcel = _Parcel(len(letters), outlet)
         for place, letter in enumerate(letters):
             self._produce(outlet, letter, parcel, place, deadline_s)
         outlet.seal()
@@ -89,17 +94,17 @@ class Courier:
 
     def _produce(self, outlet: Outlet, letter: Letter, parcel: _Parcel, place: int, deadline_s: float) -> None:
         pause = threading.Event()
-        produce: Callable[..., None] = outlet.producer.produce
         while True:
             try:
-                produce(
-                    letter.topic,
-                    letter.value,
-                    letter.key,
-                    on_delivery=partial(parcel.on_delivery, place),
-                    timestamp=max(0, letter.timestamp_ms),
-                    headers=letter.headers,
-                )
+                with self._turn:
+                    outlet.produce(
+                        letter.topic,
+                        letter.value,
+                        letter.key,
+                        on_delivery=partial(parcel.on_delivery, place),
+                        timestamp=max(0, letter.timestamp_ms),
+                        headers=letter.headers,
+                    )
             except BufferError:
                 if time.monotonic() < deadline_s:
                     outlet.seal()
@@ -113,13 +118,19 @@ class Courier:
     def _open(self) -> Outlet | None:
         with self._lock:
             if self._outlet is None and not self._closed:
-                watch = self._connection.watch
-                config = self._connection.config("courier")
-                config |= producer_config(self._connection.settings, _SPEC, watch.max_message_bytes)
-                config["batch.num.messages"] = 1
-                self._outlet = Outlet(config, watch.trouble)
+                self._outlet = Outlet(self._connection, "courier", _SPEC, {"batch.num.messages": 1})
+                self._outlet.add(self)
                 self._connection.parts[self] = None
             return None if self._closed else self._outlet
+
+    # --- as a room of the outlet
+
+    def report(self) -> None:
+        """Nothing: each parcel hears of its letters by itself."""
+
+    def renewed(self) -> None:
+        with self._turn:  # each letter looks the producer up; who was giving one to the old one has done so now
+            pass
 
     def close(self, done: Completion[None]) -> None:
         with self._lock:

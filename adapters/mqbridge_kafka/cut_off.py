@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -27,6 +28,7 @@ TIMES: Final = 2
 """So many looks in a row have to find it cut off."""
 RENEW: Final = 6
 """The other client is made anew after so many looks."""
+REPLACED: Final = "its client lost the brokers for good, and was replaced by a new one"
 
 
 class Lifeline:
@@ -44,15 +46,24 @@ class Lifeline:
     def due(self) -> bool:
         return time.monotonic() >= self._next_s
 
+    def heard(self) -> None:
+        """A broker has answered it: the next look is later."""
+        self._failed, self._times, self._other = 0, 0, None
+        self._next_s = time.monotonic() + CHECK_S
+
     def cut_off(self, client: Metadata, topic: str) -> bool:
         """Has it lost its brokers for good? Takes `PROBE_S` twice where brokers are away; no time unless it is due."""
+        return self.lost(partial(_finds_a_broker, client, topic), topic)
+
+    def lost(self, reaches: Callable[[], bool], topic: str) -> bool:
+        """The same of a client that cannot be asked for metadata; `reaches` says whether it is connected."""
         if not self.due:
             return False
-        if _finds_a_broker(client, topic):
-            self._failed, self._times, self._other = 0, 0, None
-        else:
-            self._failed += 1
-            self._times = self._times + 1 if _finds_a_broker(self._another(), topic) else 0
+        if reaches():
+            self.heard()
+            return False
+        self._failed += 1
+        self._times = self._times + 1 if _finds_a_broker(self._another(), topic) else 0
         self._next_s = time.monotonic() + CHECK_S
         return self._times >= TIMES
 

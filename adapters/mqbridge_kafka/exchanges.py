@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -81,7 +81,7 @@ class ExchangeChannel:
 
     def __init__(self, outlet: Outlet, exchange: Exchange, catalogue: Catalogue, reports: spi.Reports) -> None:
         self._outlet = outlet
-        self._write: Callable[..., None] = outlet.producer.produce
+        self._write = outlet.produce
         self._exchange = exchange
         self._catalogue = catalogue
         self._reports = reports
@@ -122,7 +122,7 @@ class ExchangeChannel:
                 if self._produce(fan_out, route, letter):
                     continue
                 if place == 0:
-                    if len(self._outlet.producer):
+                    if self._outlet.has_some:
                         self._full = True
                         self._outlet.wake()
                         return spi.FULL
@@ -198,6 +198,10 @@ class ExchangeChannel:
         with self._ending:
             if fan_out.end(queue, error):
                 self._ended.append(fan_out)
+
+    def renewed(self) -> None:
+        with self._turn:
+            self._write = self._outlet.produce
 
     def report(self) -> None:
         if self._left:

@@ -48,7 +48,7 @@ from mqbridge.spi import (
 )
 from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.committing import Commits, Refused
-from mqbridge_kafka.cut_off import Lifeline, let_go
+from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, applied, rule_of, translate
 from mqbridge_kafka.holding import Holding, Holdings
 from mqbridge_kafka.lost_offsets import LostOffsets
@@ -439,16 +439,15 @@ class GroupMember:
             return
         if not self._lifeline.cut_off(self._client.consumer, next(iter(self._topics))):
             return
-        why = "its client lost the brokers for good, and was replaced by a new one"
-        log.warning("group %s: %s", self._spec.group, why)
+        log.warning("group %s: %s", self._spec.group, REPLACED)
         gone = self._holdings.end_all()
         self._placing.reset()
         self._lost_offsets.forget()
         self._commits.abort(
-            ConnectionLost(f"committing for group {self._spec.group}: {why}. {applied('unknown')}", engine=ENGINE)
+            ConnectionLost(f"committing for group {self._spec.group}: {REPLACED}. {applied('unknown')}", engine=ENGINE)
         )
         if gone:
-            self._say(Lost(gone, why))
+            self._say(Lost(gone, REPLACED))
         old = [self._client]
         self._client = self._new_client()
         let_go(old)

@@ -7,6 +7,10 @@ thread serves the rest. It sleeps while nothing is out and looks every few milli
 somebody waits (`seal`) it stays inside `flush`, which makes the client send without the linger, until what was out is
 reported. A `flush` with no time at all is not enough: the client raises its flag for the length of the call, and its
 broker threads may wake too late to see it (librdkafka, `rd_kafka_flush`).
+
+A producer that is cut off (cut_off.py) is replaced. The new one is given nothing before all that the old one had has
+ended, as unknown: what was tried once and waits to be tried again, the client calls queued, as what it never sent. With
+on_unknown="resend" the new one is given that first, in its order (resending.py).
 """
 
 from __future__ import annotations
@@ -14,15 +18,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from mqbridge.errors import MqbridgeError
+from mqbridge.errors import ConnectionLost, MqbridgeError
 from mqbridge.spi import SenderSpec
-from mqbridge_kafka.errors import code_of, native_error, translate
-from mqbridge_kafka.settings import Settings
+from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
+from mqbridge_kafka.errors import ENGINE, applied, code_of, native_error, translate
+from mqbridge_kafka.naming import REGISTRY
+from mqbridge_kafka.resending import PURGED, Resending
+from mqbridge_kafka.settings import Settings, log
 from mqbridge_kafka.watching import never_destroy
+
+if TYPE_CHECKING:
+    from mqbridge_kafka.engine import KafkaConnection
 
 LOOK_S: Final = 0.004
 FLUSH_S: Final = 0.002
@@ -47,6 +58,9 @@ class Room(Protocol):
 
     def report(self) -> int | None:
         """Report the deliveries that came since the last call; how many they were, if that is known."""
+
+    def renewed(self) -> None:
+        """Send through `outlet.produce` from now on. On return no message is on its way into what it was before."""
 
 
 def producer_config(settings: Settings, spec: SenderSpec, max_message_bytes: int) -> dict[str, Any]:
@@ -76,19 +90,31 @@ def producer_config(settings: Settings, spec: SenderSpec, max_message_bytes: int
     return config
 
 
-class Outlet:
-    """A producer of the client, its thread, and the channels that send through it."""
+def _no_room(*_message: Any, **_options: Any) -> None:
+    """In place of `produce` while the producer is being replaced."""
+    raise BufferError
 
-    def __init__(self, config: Mapping[str, Any], on_away: Callable[[str], None]) -> None:
-        self._on_away = on_away
-        try:
-            self.producer = Producer({**config, "error_cb": self._on_error})
-        except (KafkaException, TypeError, ValueError) as error:
-            raise translate(error, "making a producer", outcome="not_applied") from error
+
+class Outlet:
+    """A producer of the client, its thread, and the channels that send through it: by `produce`, which they look up
+    again when they are told that it is another one."""
+
+    def __init__(self, connection: KafkaConnection, role: str, spec: SenderSpec, more: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._role = role
+        self._spec = spec
+        self._more = more
+        self._on_away = connection.watch.trouble
+        self._resending = Resending(spec.delivery_timeout_s) if spec.on_unknown == "resend" else None
+        self.producer = self._make()
+        self.produce: Callable[..., None] = self._opened()
+        self._lifeline = self._new_lifeline()
+        self._replacing = False
         self.idle = True
         """Whether the thread must be woken after an append."""
         self.wrote = False
-        """Whether a message was ever confirmed; told by the channels."""
+        """Whether a message was confirmed since the last look at the client; told by the channels."""
+        self._wrote_before = False
         self._ended_by: KafkaError | None = None
         self._asked_s: float | None = None
         self._rooms: list[Room] = []
@@ -108,8 +134,33 @@ class Outlet:
         """Is it being closed? What a channel holds back itself will not be sent then."""
         return self._closing is not None
 
+    @property
+    def has_some(self) -> bool:
+        """Is something in the producer? Else what found no room in it is too large for it."""
+        return self._replacing or len(self.producer) > 0
+
     def add(self, room: Room) -> None:
         self._rooms.append(room)
+        room.renewed()  # it may have been made before a replacement, and be added after it
+
+    def _make(self) -> Producer:
+        connection, spec = self._connection, self._spec
+        config = connection.config(self._role)
+        config |= producer_config(connection.settings, spec, connection.watch.max_message_bytes)
+        try:
+            return Producer({**config, **self._more, "error_cb": self._on_error})
+        except (KafkaException, TypeError, ValueError) as error:
+            raise translate(error, "making a producer", outcome="not_applied") from error
+
+    def _opened(self) -> Callable[..., None]:
+        """What gives messages to the producer."""
+        if self._resending is None:
+            return self.producer.produce
+        self._resending.write = self.producer.produce
+        return self._resending.produce
+
+    def _new_lifeline(self) -> Lifeline:
+        return Lifeline(partial(self._connection.config, "probe"))
 
     def wake(self) -> None:
         """Something was appended while the thread slept."""
@@ -152,9 +203,12 @@ class Outlet:
         """What a send that failed is told. Once the client has ended, that is why: without a right to send, for
         instance, the broker gives it no producer id, and then nothing at all was written."""
         code = code_of(error)
+        if self._replacing and code in PURGED:
+            outcome = applied("unknown")
+            return ConnectionLost(f"{what}: {REPLACED}. {outcome}", outcome="unknown", engine=ENGINE)
         if code not in _ENDED or (self._ended_by is None and code != KafkaError._FATAL):
             return translate(error, what)
-        never_sent = code == KafkaError._FATAL or not self.wrote
+        never_sent = code == KafkaError._FATAL or not (self.wrote or self._wrote_before)
         return translate(self._ended_by or error, what, outcome="not_applied" if never_sent else "unknown")
 
     def says_why_soon(self, error: KafkaException) -> bool:
@@ -176,14 +230,16 @@ class Outlet:
     # --- the thread
 
     def _run(self) -> None:
-        producer, wake = self.producer, self._wake
+        wake = self._wake
         while self._closing is None:
             wake.clear()
+            if self._lifeline.due:
+                self._mind_the_client()
             if not self._lingers():
                 with self._serving:
-                    self._served_by(producer.flush, FLUSH_S)
+                    self._served_by(self.producer.flush, FLUSH_S)
                     self._report()
-            elif len(producer):
+            elif len(self.producer):
                 served = self._served
                 wake.wait(LOOK_S)
                 if self._served == served:  # else the senders do it
@@ -191,7 +247,7 @@ class Outlet:
             else:
                 self.idle = True
                 # An append that found the thread awake came before this look, and is seen by it.
-                if not len(producer) and self._closing is None:
+                if not len(self.producer) and self._closing is None:
                     wake.wait(IDLE_S)
                 self.idle = False
                 self.serve()
@@ -213,11 +269,55 @@ class Outlet:
         for room in self._rooms:
             self._due -= room.report() or 0
 
-    def _end(self, ended: Callable[[], None]) -> None:
+    def _mind_the_client(self) -> None:
+        """Nothing was confirmed for a while: is that for want of messages, or of brokers, or will the client never find
+        them again?"""
+        if self.wrote:
+            self.wrote, self._wrote_before = False, True
+            self._lifeline.heard()
+        elif self._ended_by is None and self._lifeline.cut_off(self.producer, REGISTRY):
+            try:
+                made = self._make()
+            except MqbridgeError as error:
+                log.warning("a producer lost the brokers for good, and there is no new one yet: %s", error)
+            else:
+                log.warning("sending: %s", REPLACED)
+                with self._serving:
+                    self._replace(made)
+
+    def _replace(self, made: Producer) -> None:
+        self._replacing = True
+        self._let_in(_no_room)
+        if self._resending is not None:
+            self._resending.purging = True
+        self._empty()
+        old = [self.producer]
+        self.producer = made
+        produce = self._opened()
+        if self._resending is not None:
+            self._resending.purging = False
+            self._resending.send_again()
+            self._report()
+        self._let_in(produce)
+        self.wrote = self._wrote_before = self._replacing = False
+        self._lifeline = self._new_lifeline()
+        self._report()  # that there is room
+        let_go(old)
+
+    def _let_in(self, produce: Callable[..., None]) -> None:
+        self.produce = produce
+        for room in list(self._rooms):
+            room.renewed()
+
+    def _empty(self) -> None:
+        """Give up what is not delivered yet, and report it."""
         self.producer.purge()
         while len(self.producer):
             self._served_by(self.producer.flush, 0.1)
             self._report()
         self._report()
+
+    def _end(self, ended: Callable[[], None]) -> None:
+        self._empty()
         self.producer.close()
         ended()

@@ -20,6 +20,7 @@ from confluent_kafka import AcknowledgeType, KafkaError, KafkaException, Message
 from mqbridge.errors import ConnectionLost, LeaseLost, MqbridgeError, NotFound, OperationTimeout
 from mqbridge.spi import Completion, SettleFailed
 from mqbridge_kafka.courier import DELIVERY_S
+from mqbridge_kafka.cut_off import REPLACED
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.letters import Arrived, Letter
 from mqbridge_kafka.settings import log
@@ -152,6 +153,15 @@ class Puller:
             messages = self._fetch(self._client)
             if messages:
                 self._hold(self._client, messages, asked_s)
+            elif self._client.is_cut_off:
+                self._replace(self._client)
+
+    def _replace(self, client: ShareClient) -> None:
+        """The next look makes a new client. Nothing is held now: what was is lost, at the end of its lock at the
+        latest."""
+        log.warning("consuming %s: %s", self._queue.spec.queue, REPLACED)
+        client.drop()
+        self._client = None
 
     def _may_fetch(self) -> bool:
         """Wait until there is something to fetch for; False to leave."""

@@ -8,7 +8,6 @@ is not in the registry is not there, whatever topics there are.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from mqbridge_kafka.aside import aside
 from mqbridge_kafka.asking import insist, partitions_of
 from mqbridge_kafka.catalogue import Catalogue
 from mqbridge_kafka.exchanges import ExchangeChannel
-from mqbridge_kafka.outlet import Outlet, producer_config
+from mqbridge_kafka.outlet import Outlet
 from mqbridge_kafka.queue_records import (
     headers_for_queue,
     not_there,
@@ -85,10 +84,8 @@ def queue_outlet(sender: KafkaSender) -> Outlet:
     with sender.opening:
         if sender.queue_outlet is None:
             connection = sender.connection
-            config = connection.config("queue-producer")
-            config |= producer_config(connection.settings, sender.spec, connection.watch.max_message_bytes)
-            config["batch.num.messages"] = connection.settings.queue_batch
-            sender.queue_outlet = Outlet(config, connection.watch.trouble)
+            small = {"batch.num.messages": connection.settings.queue_batch}
+            sender.queue_outlet = Outlet(connection, "queue-producer", sender.spec, small)
         return sender.queue_outlet
 
 
@@ -99,7 +96,7 @@ class QueueChannel:
         self, outlet: Outlet, queue: Queue[Any], topic: str, catalogue: Catalogue, reports: spi.Reports
     ) -> None:
         self._outlet = outlet
-        self._write: Callable[..., None] = outlet.producer.produce
+        self._write = outlet.produce
         self._queue = queue
         self._topic = topic
         self._catalogue = catalogue
@@ -138,7 +135,7 @@ class QueueChannel:
                     headers=native,
                 )
             except BufferError:
-                if len(self._outlet.producer):
+                if self._outlet.has_some:
                     self._full = True
                     self._outlet.wake()
                     return spi.FULL
@@ -169,6 +166,10 @@ class QueueChannel:
             self._delivered.append(sequence)
         else:
             self._failed.append((sequence, error))
+
+    def renewed(self) -> None:
+        with self._turn:
+            self._write = self._outlet.produce
 
     def report(self) -> None:
         if self._delivered:

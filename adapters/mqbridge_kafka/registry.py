@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -20,6 +21,7 @@ from mqbridge.errors import NotFound, OperationTimeout
 from mqbridge.spi import Completion
 from mqbridge_kafka.asking import LATEST, answer, insist, offsets_at, partitions_of
 from mqbridge_kafka.catalogue import Catalogue, Record, encode
+from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, code_of, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.naming import REGISTRY
@@ -115,6 +117,12 @@ class Registry:
     def _start(self) -> None:
         if self._consumer is not None or self._closed:
             return
+        self._consumer = self._reader(OFFSET_BEGINNING)
+        self._connection.parts[self] = None
+        held = [self._consumer]
+        threading.Thread(target=self._run, args=(held,), name="mqbridge-kafka-registry", daemon=True).start()
+
+    def _reader(self, offset: int) -> Consumer:
         config = self._connection.config("registry") | {
             "group.id": REGISTRY,  # the client wants one; no group is joined and nothing is committed
             "enable.auto.commit": False,
@@ -125,21 +133,33 @@ class Registry:
             "error_cb": self._on_error,
         }
         consumer = Consumer(config)
-        consumer.assign([TopicPartition(*_PLACE, OFFSET_BEGINNING)])
-        self._consumer = consumer
-        self._connection.parts[self] = None
-        threading.Thread(target=self._run, args=(consumer,), name="mqbridge-kafka-registry", daemon=True).start()
+        consumer.assign([TopicPartition(*_PLACE, offset)])
+        return consumer
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._connection.watch.trouble(error.str())
 
-    def _run(self, consumer: Consumer) -> None:
-        while not self._closed and self._consumer is consumer:
-            first = consumer.poll(POLL_S)  # `consume` would wait for the batch to be full
-            if first is not None and not self._take([first, *consumer.consume(BATCH, 0)]):
+    def _run(self, held: list[Consumer]) -> None:
+        """`held` is the client, in a list so that nothing else here keeps one that is let go."""
+        lifeline = Lifeline(partial(self._connection.config, "probe"))
+        while not self._closed:
+            first = held[0].poll(POLL_S)  # `consume` would wait for the batch to be full
+            if first is None:
+                if lifeline.cut_off(held[0], REGISTRY):
+                    self._replace(held)
+                continue
+            lifeline.heard()
+            if not self._take([first, *held[0].consume(BATCH, 0)]):
                 break
-        consumer.close()
+        held[0].close()
+
+    def _replace(self, held: list[Consumer]) -> None:
+        log.warning("reading %s: %s", REGISTRY, REPLACED)
+        old = held.copy()
+        with self._moved:
+            self._consumer = held[0] = self._reader(self._next)
+        let_go(old)
 
     def _take(self, messages: Sequence[Message]) -> bool:
         """Apply what was read; False if the registry is gone."""

@@ -22,6 +22,7 @@ from mqbridge.spi import Block, Completion, Start
 from mqbridge.topology import Topic
 from mqbridge_kafka.asking import EARLIEST, LATEST, at_time, insist, offsets_at, partitions_of
 from mqbridge_kafka.blocks import EndBlock, TopicBlock
+from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, rule_of, translate
 from mqbridge_kafka.group_member import ENDING, FETCH, LOOK_S, MISSING, OUT_OF_RANGE
 from mqbridge_kafka.holding import MAX_RECORDS
@@ -58,6 +59,7 @@ class KafkaReplay:
         """So that no question gets into the queue after its end."""
         self._commands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._consumer: Consumer | None = None
+        self._lifeline = Lifeline(partial(connection.config, "probe"))
         connection.parts[self] = None
         threading.Thread(target=self._run, name="mqbridge-kafka-replay", daemon=True).start()
 
@@ -106,6 +108,7 @@ class KafkaReplay:
                 self._obey(not reading or self._full)
                 if reading and not self._full:
                     self._fetch()
+                    self._mind_the_client()
         except KafkaException as error:
             self._fail(translate(error, f"replaying {self._topic}"))
         except MqbridgeError as error:
@@ -189,16 +192,34 @@ class KafkaReplay:
     def _begin(self, ranges: Bounds) -> None:
         if self._ended or self._closed:
             return
-        config = self._connection.config("replay") | reading_config(self._connection.settings) | {
-            "group.id": f"mqbridge-replay-{secrets.token_hex(8)}",  # the client wants one; nobody ever joins it
-            "enable.partition.eof": True,
-            "isolation.level": ISOLATION,
-            "error_cb": self._on_error,
-        }
-        self._consumer = Consumer(config)
         self._ends = {partition: end for partition, (_first, end) in ranges.items()}
         self._reached = {partition: first for partition, (first, _end) in ranges.items()}
-        self._consumer.assign([Place(self._name, partition, first) for partition, (first, _) in ranges.items()])
+        self._consumer = self._reader()
+
+    def _reader(self) -> Consumer:
+        """A client that reads on where the range was reached."""
+        config = (
+            self._connection.config("replay")
+            | reading_config(self._connection.settings)
+            | {
+                "group.id": f"mqbridge-replay-{secrets.token_hex(8)}",  # the client wants one; nobody ever joins it
+                "enable.partition.eof": True,
+                "isolation.level": ISOLATION,
+                "error_cb": self._on_error,
+            }
+        )
+        consumer = Consumer(config)
+        consumer.assign([Place(self._name, partition, self._reached[partition]) for partition in self._ends])
+        self._lifeline.heard()
+        return consumer
+
+    def _mind_the_client(self) -> None:
+        """One that is cut off is replaced."""
+        if self._consumer is not None and self._lifeline.cut_off(self._consumer, self._name):
+            log.warning("replaying %s: %s", self._topic, REPLACED)
+            old = [self._consumer]
+            self._consumer = self._reader()
+            let_go(old)
 
     def _fetch(self) -> None:
         consumer = self._consumer
@@ -209,6 +230,7 @@ class KafkaReplay:
             if first is None:
                 return
             messages = [first, *consumer.consume(FETCH - 1, 0)]
+        self._lifeline.heard()
         parts: dict[int, list[Message]] = {}
         for message in messages:
             partition = message.partition()

@@ -24,7 +24,7 @@ from mqbridge_kafka.aside import aside
 from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.naming import named, topic_of
-from mqbridge_kafka.outlet import COMPRESSIONS, SERVE_EVERY, Outlet, producer_config
+from mqbridge_kafka.outlet import COMPRESSIONS, SERVE_EVERY, Outlet
 from mqbridge_kafka.records import encode_headers, record_timestamp
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class KafkaSender:
         _check(spec)
         self.connection = connection
         self.spec = spec
-        config = connection.config("producer")
-        config |= producer_config(connection.settings, spec, connection.watch.max_message_bytes)
-        self.outlet = Outlet(config, connection.watch.trouble)
+        self.outlet = Outlet(connection, "producer", spec, {})
         self.channels: list[TopicChannel] = []
         self.queue_outlet: Outlet | None = None
         """The producer for queues and exchanges, made by `queue_sending` under this lock."""
@@ -123,7 +121,8 @@ class TopicChannel:
         self.partitions = partitions
         self._outlet = outlet
         self._name = topic_of(topic)
-        self._produce: Callable[..., None] = outlet.producer.produce
+        self._produce = outlet.produce
+        self._gone = False
         self._reports = reports
         self._partitioner = None if _is_the_clients(partitioner) else partitioner
         self._next = 0
@@ -199,7 +198,7 @@ class TopicChannel:
     def _is_full(self, value: bytes | None, key: bytes | None) -> int:
         """The client's buffer has no room. With nothing in it, this message alone is too large for it."""
         self._full = True
-        if len(self._outlet.producer):
+        if self._outlet.has_some:
             self._outlet.wake()
             return spi.FULL
         size = len(value or b"") + len(key or b"")
@@ -226,12 +225,18 @@ class TopicChannel:
     def counted(self, counts: Mapping[str, int]) -> None:
         """The topic has so many partitions now."""
         self.partitions = counts[self._name]
-        self._produce = self._outlet.producer.produce
+        self._gone = False
+        self.renewed()
 
     def uncounted(self, error: MqbridgeError) -> None:
         """A look at the topic failed: it is gone, or nobody knows."""
         if isinstance(error, NotFound):
-            self._produce = self._nowhere
+            self._gone = True
+            self.renewed()
+
+    def renewed(self) -> None:
+        with self._turn:
+            self._produce = self._nowhere if self._gone else self._outlet.produce
 
     def report(self) -> int:
         """Report what was delivered since the last call, and say how many; one thread at a time."""
@@ -344,5 +349,3 @@ def _check(spec: spi.SenderSpec) -> None:
         )
     if spec.compression not in (None, *COMPRESSIONS):
         raise ConfigurationError(f"compression must be one of {', '.join(COMPRESSIONS)}, not {spec.compression!r}")
-
-

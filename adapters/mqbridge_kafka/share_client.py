@@ -14,11 +14,13 @@ decided here. A ShareClient belongs to one thread. Facts measured on Kafka 4.3.1
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaError, KafkaException, Message, ShareConsumer
@@ -26,6 +28,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from mqbridge.errors import InvalidSpec
 from mqbridge_kafka.asking import answer, insist
+from mqbridge_kafka.cut_off import Lifeline, let_go
 from mqbridge_kafka.errors import native_error
 from mqbridge_kafka.letters import Arrived
 from mqbridge_kafka.records import NativeHeaders, timestamp_ms_of
@@ -42,6 +45,8 @@ SOCKET_TIMEOUT_MS: Final = 10_000
 LEAVE_S: Final = 2.0
 FETCH_WAIT_MS: Final = 200
 """How long a broker holds a fetch open while there is nothing. To close the client waits for its last one."""
+STATISTICS_MS: Final = 2_000
+"""How often the client says what it is connected to: it cannot be asked."""
 MAX_POLL_INTERVAL_MS: Final = 86_400_000
 """The client leaves the group when nobody polls for so long; how long a message may be held is the record lock's."""
 
@@ -131,7 +136,11 @@ class ShareClient:
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
             "socket.timeout.ms": SOCKET_TIMEOUT_MS,
             "error_cb": self._on_error,
+            "statistics.interval.ms": STATISTICS_MS,
+            "stats_cb": self._on_statistics,
         }
+        self._reaches = True
+        self._lifeline = Lifeline(partial(connection.config, "probe"))
         self.native = ShareConsumer(config)
         self._subscribe()
         self._joined_s = time.monotonic()
@@ -146,6 +155,15 @@ class ShareClient:
         if error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._served_s < STALE_S:
             self._on_away(error.str())
 
+    def _on_statistics(self, text: str) -> None:
+        brokers = json.loads(text)["brokers"].values()
+        self._reaches = any(one["state"] == "UP" for one in brokers if one["source"] != "logical")
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Has it lost its brokers for good? Then it gets nothing any more."""
+        return self._lifeline.lost(lambda: self._reaches, self._topic)
+
     def poll(self, timeout_s: float) -> list[Message]:
         """The next batch, all acquired for us; empty after `timeout_s`. Raises KafkaException."""
         if self._nudges and time.monotonic() - self._joined_s >= self._nudges[0]:
@@ -158,6 +176,7 @@ class ShareClient:
         self._served_s = time.monotonic()
         if messages:
             self._nudges.clear()
+            self._lifeline.heard()
         return messages
 
     def settle(self, verdicts: Sequence[tuple[Message, AcknowledgeType]]) -> dict[int, KafkaError | None]:
@@ -185,6 +204,12 @@ class ShareClient:
         leaving = threading.Thread(target=self._leave, name="mqbridge-kafka-leaving", daemon=True)
         leaving.start()
         leaving.join(LEAVE_S)
+
+    def drop(self) -> None:
+        """Without leaving: it would reach nobody."""
+        held = [self.native]
+        del self.native  # or it would end where the garbage collector finds the two, and hold up whoever is there
+        let_go(held)
 
     def _leave(self) -> None:
         try:

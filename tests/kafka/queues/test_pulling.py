@@ -247,7 +247,7 @@ def test_a_write_never_waits_beyond_the_lock() -> None:
 
 def test_an_answer_that_does_not_come_names_the_time_that_was_waited() -> None:
     """The courier says its caller's time, and promises no second try that its caller may not make."""
-    outlet = SimpleNamespace(producer=SimpleNamespace(produce=lambda *a, **k: None), seal=lambda: None)
+    outlet = SimpleNamespace(produce=lambda *a, **k: None, seal=lambda: None)
     courier = Courier(SimpleNamespace())  # type: ignore[arg-type]
     courier._outlet = outlet  # type: ignore[assignment]
     (error,) = courier.deliver([Letter("t", b"", None, [], 1)], "writing", 0.03)

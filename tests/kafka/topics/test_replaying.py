@@ -7,10 +7,13 @@ import threading
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
 import mqbridge as mq
 from mqbridge import spi
 from mqbridge.testing import wait_until
+from mqbridge_kafka import cut_off, replaying
+from tests.kafka.astray import deaf
 from tests.kafka.topics.raw import Raw
 
 
@@ -110,3 +113,23 @@ def test_a_question_at_the_end_is_answered(bus: mq.Bus, raw: Raw, when: str, mon
     wait_until(lambda: replay._ended)  # type: ignore[attr-defined]
     ask()
     assert [type(answer) for answer in answers] == [mq.NotFound if when == "failed" else mq.Closed]
+
+
+def test_a_replay_whose_client_is_lost_goes_on_where_it_was(
+    bus: mq.Bus, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new client reads the rest: each record comes once, in order, to the end."""
+    lost = threading.Event()
+    monkeypatch.setattr(replaying, "Consumer", deaf(Consumer, lost))
+    monkeypatch.setattr(replaying, "MAX_RECORDS", 100)
+    monkeypatch.setattr(cut_off, "CHECK_S", 0.3)
+    topic = raw.topic(partitions=2)
+    for partition in range(2):
+        raw.produce(topic.name, [b"x"] * 2000, partition=partition)
+    with bus.replay(topic, mq.EARLIEST) as replay:
+        found: list[int] = [0, 0]
+        for delivery in replay:
+            lost.set()
+            assert delivery.offset == found[delivery.partition or 0]
+            found[delivery.partition or 0] += 1
+    assert found == [2000, 2000]

@@ -1,0 +1,72 @@
+"""Messages that are sent again: on_unknown="resend", when a producer of the client is replaced by another.
+
+The rule of this room: each message is kept until it has ended, with the number it was given under, since the client
+gives no headers back; what the old producer was purged of goes to the new one in the order of those numbers, before
+anything else. It may be in the log already, then it is there twice: a new producer is not idempotent with an old one.
+Who does not send again does not come through here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+
+
+class Resending:
+    """In front of one producer after another. `write` gives a message to the present one."""
+
+    def __init__(self, resend_s: float) -> None:
+        self.write: Callable[..., None]
+        self.purging = False
+        self._resend_s = resend_s
+        self._numbers = itertools.count()
+        self._left: list[tuple[int, float, tuple[Any, ...], Callable[..., None]]] = []
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int = -1,
+        on_delivery: Callable[..., None] = lambda _error, _message: None,
+        timestamp: int = 0,
+        headers: Any = None,
+    ) -> None:
+        """In place of the producer's own."""
+        letter = (topic, value, key, partition, timestamp, headers)
+        self._give(next(self._numbers), time.monotonic() + self._resend_s, letter, on_delivery)
+
+    def _give(self, number: int, until_s: float, letter: tuple[Any, ...], on_delivery: Callable[..., None]) -> None:
+        topic, value, key, partition, timestamp, headers = letter
+        told = partial(self._told, number, until_s, letter, on_delivery)
+        self.write(topic, value, key, partition, told, timestamp=timestamp, headers=headers)
+
+    def _told(
+        self,
+        number: int,
+        until_s: float,
+        letter: tuple[Any, ...],
+        on_delivery: Callable[..., None],
+        error: KafkaError | None,
+        message: Message,
+    ) -> None:
+        if error is not None and self.purging and error.code() in PURGED and time.monotonic() < until_s:
+            self._left.append((number, until_s, letter, on_delivery))
+        else:
+            on_delivery(error, message)
+
+    def send_again(self) -> None:
+        """Give what was purged to the new producer, as it was given to the old one; what it refuses ends as purged."""
+        left, self._left = sorted(self._left, key=lambda one: one[0]), []
+        for number, until_s, letter, on_delivery in left:
+            try:
+                self._give(number, until_s, letter, on_delivery)
+            except (BufferError, KafkaException):
+                on_delivery(KafkaError(KafkaError._PURGE_QUEUE), None)
