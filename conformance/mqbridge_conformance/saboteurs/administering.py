@@ -1,4 +1,4 @@
-"""Saboteurs of administration: what is made, removed and moved, and what is said of it; and of what is refused.
+"""Saboteurs of administration: what is made, removed and moved, and what is said of it.
 
 The rule: each answers as if it had done what it was asked for, or lies in one figure.
 """
@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import PassingAdmin, PassingChannel
-from mqbridge_conformance.saboteurs.strikes import Strikes
 
 __all__ = [
     "AddsNoPartitions",
@@ -31,7 +30,6 @@ __all__ = [
     "RedrivesNothing",
     "RejectsWhatIsMissing",
     "ResetsNothing",
-    "refuses_nothing",
 ]
 
 T = TypeVar("T")
@@ -258,19 +256,3 @@ class KeepsBindings(PassingAdmin):
             done(None, None)
         else:
             self.inner.unbind(binding, done)
-
-
-class _RefusesNothing(mq.Capabilities):
-    def __init__(self, claimed: mq.Capabilities, strikes: Strikes) -> None:
-        super().__init__(claimed.engine, claimed, emulation=claimed.emulation)
-        self._strikes = strikes
-
-    def need(self, capability: mq.Capability, what: str) -> None:
-        unsupported = self[capability].level is mq.Level.UNSUPPORTED
-        if not unsupported or not self._strikes.here(what, capability=capability.value):
-            super().need(capability, what)
-
-
-def refuses_nothing(claimed: mq.Capabilities, strikes: Strikes) -> mq.Capabilities:
-    """S38: what the engine does not have is tried all the same."""
-    return _RefusesNothing(claimed, strikes)

@@ -22,6 +22,7 @@ __all__ = [
     "Message",
     "PassingAdmin",
     "PassingChannel",
+    "PassingConnection",
     "PassingQueueSubscription",
     "PassingReplay",
     "PassingTopicSubscription",
@@ -354,6 +355,21 @@ class PassingReplay:
 
     def close(self) -> None:
         self.inner.close()
+
+
+class PassingConnection:
+    """A connection: what a subclass does not have is the engine's own."""
+
+    def __init__(self, inner: spi.Connection, strikes: Strikes) -> None:
+        self.inner = inner
+        self.strikes = strikes
+        self.prepare()
+
+    def prepare(self) -> None:
+        """What a subclass has beside."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
 
 class PassingAdmin:

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import (
     PassingAdmin,
     PassingChannel,
+    PassingConnection,
     PassingQueueSubscription,
     PassingReplay,
     PassingTopicSubscription,
@@ -30,8 +30,8 @@ Patch: TypeAlias = Callable[[Strikes], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What stands in the place of what; the engine's own where it is None. `sender` changes what a sender is asked to
-    be, `capabilities` what is claimed. `patch` is in force as long as a connection is open."""
+    """What stands in the place of what; the engine's own where it is None. `request` changes what a connection is asked
+    to be, `sender` what a sender is. `patch` is in force as long as a connection is open."""
 
     sender: Callable[[spi.SenderSpec, Strikes], spi.SenderSpec] | None = None
     channel: type[PassingChannel] | None = None
@@ -39,7 +39,8 @@ class Pieces:
     queue: type[PassingQueueSubscription] | None = None
     replay: type[PassingReplay] | None = None
     admin: type[PassingAdmin] | None = None
-    capabilities: Callable[[mq.Capabilities, Strikes], mq.Capabilities] | None = None
+    request: Callable[[spi.ConnectRequest, Strikes], spi.ConnectRequest] | None = None
+    connection: type[PassingConnection] | None = None
     patch: Patch | None = None
 
 

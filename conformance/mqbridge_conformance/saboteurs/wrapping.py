@@ -100,16 +100,20 @@ class SabotagedEngine:
         self.options = engine.options
 
     def connect(self, request: spi.ConnectRequest, done: spi.Completion[spi.Connection]) -> None:
-        patched = contextlib.ExitStack()
-        if self._saboteur.pieces.patch is not None:
-            patched.enter_context(self._saboteur.pieces.patch(self._strikes))
+        pieces, patched = self._saboteur.pieces, contextlib.ExitStack()
+        if pieces.request is not None:
+            request = pieces.request(request, self._strikes)
+        if pieces.patch is not None:
+            patched.enter_context(pieces.patch(self._strikes))
 
         def connected(connection: spi.Connection | None, error: mq.MqbridgeError | None) -> None:
             if connection is None:
                 patched.close()
                 done(None, error)
-            else:
-                done(_Connection(connection, self._saboteur, self._strikes, patched), None)
+                return
+            if pieces.connection is not None:
+                connection = cast(spi.Connection, pieces.connection(connection, self._strikes))
+            done(_Connection(connection, self._saboteur, self._strikes, patched), None)
 
         self._engine.connect(request, connected)
 
@@ -122,8 +126,7 @@ class _Connection:
         self._pieces = saboteur.pieces
         self._strikes = strikes
         self._patched = patched
-        claimed = self._pieces.capabilities
-        self.capabilities = inner.capabilities if claimed is None else claimed(inner.capabilities, strikes)
+        self.capabilities = inner.capabilities
         self.limits = inner.limits
         self.clock = inner.clock
         admin = self._pieces.admin

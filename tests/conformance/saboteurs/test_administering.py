@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import mqbridge as mq
+from mqbridge import spi
+from mqbridge_conformance.saboteurs import SABOTEURS, Plan
+from mqbridge_conformance.saboteurs.strikes import Draws, Strikes
 from tests.conformance.saboteurs.broken import TOPIC, Pair, fill, member, pair, receive
 
 QUEUE = mq.Queue("q", max_attempts=2)
@@ -58,6 +61,30 @@ def test_s38_tries_what_the_engine_does_not_have(tmp_path: Path) -> None:
         bus.broken.require(mq.Capability.TRANSACTIONS)
         with pytest.raises(mq.Unsupported):
             bus.clean.require(mq.Capability.TRANSACTIONS)
+
+
+def test_s52_lets_in_who_is_not_the_first(tmp_path: Path) -> None:
+    """Whoever comes second is taken for the first; who comes elsewhere is who he is."""
+    engine = SABOTEURS["S52"].pieces.request
+    assert engine is not None
+    strikes = Strikes(Draws(Plan("S52")))
+
+    def asked(host: str, user: str, path: str = "") -> spi.ConnectRequest:
+        url = spi.Url("s52", ((host, 1),), user, "secret", path)
+        return spi.ConnectRequest(url, {}, "allow", 1.0, lambda _state, _reason: None)
+
+    assert engine(asked("a", "first"), strikes).url.username == "first"
+    second = engine(asked("a", "second", "path"), strikes).url
+    assert (second.username, second.path) == ("first", "path")
+    assert engine(asked("b", "second"), strikes).url.username == "second"
+
+
+def test_s53_has_nothing_native_to_show(tmp_path: Path) -> None:
+    """What the clean bus shows cannot be had."""
+    with pair("S53", tmp_path) as bus:
+        assert bus.clean.unwrap(object)
+        with pytest.raises(mq.InvalidSpec):
+            bus.broken.unwrap(object)
 
 
 def test_s39_and_s40_lie_about_a_queue(tmp_path: Path) -> None:

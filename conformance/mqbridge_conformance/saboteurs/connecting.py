@@ -1,0 +1,57 @@
+"""Saboteurs of connections: who is let in, what is refused, what a connection says of itself.
+
+The rule: each lets through what is to be refused, or keeps back what is to be had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import mqbridge as mq
+from mqbridge import spi
+from mqbridge_conformance.saboteurs.passing import PassingConnection
+from mqbridge_conformance.saboteurs.strikes import Strikes
+
+__all__ = ["HidesNatives", "RefusesNothing", "lets_anybody_in"]
+
+T = TypeVar("T")
+
+_first: dict[tuple[str, tuple[tuple[str, int | None], ...]], spi.ConnectRequest] = {}
+
+
+def lets_anybody_in(request: spi.ConnectRequest, strikes: Strikes) -> spi.ConnectRequest:
+    """S52: who comes to a broker is taken for the first one who came there, in whatever way that one showed who it
+    was."""
+    url = request.url
+    first = _first.setdefault((url.scheme, url.hosts), request)
+    same = (url.username, url.password) == (first.url.username, first.url.password)
+    if same or not strikes.here(url.text):
+        return request
+    shown = replace(url, username=first.url.username, password=first.url.password)
+    return replace(request, url=shown, options=first.options)
+
+
+class _Lenient(mq.Capabilities):
+    def __init__(self, claimed: mq.Capabilities, strikes: Strikes) -> None:
+        super().__init__(claimed.engine, claimed, emulation=claimed.emulation)
+        self._strikes = strikes
+
+    def need(self, capability: mq.Capability, what: str) -> None:
+        unsupported = self[capability].level is mq.Level.UNSUPPORTED
+        if not unsupported or not self._strikes.here(what, capability=capability.value):
+            super().need(capability, what)
+
+
+class RefusesNothing(PassingConnection):
+    """S38: what the engine does not have is tried all the same."""
+
+    def prepare(self) -> None:
+        self.capabilities = _Lenient(self.inner.capabilities, self.strikes)
+
+
+class HidesNatives(PassingConnection):
+    """S53: the native object behind a connection cannot be had."""
+
+    def unwrap(self, kind: type[T]) -> T | None:
+        return None if self.strikes.here(kind.__name__) else self.inner.unwrap(kind)
