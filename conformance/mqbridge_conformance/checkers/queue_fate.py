@@ -20,6 +20,8 @@ __all__ = ["check_fate"]
 
 GRACE_NS = SECOND
 """A broker may need so long to put back, or to dead-letter, what was settled or whose consumer died."""
+COUNTS_NS = 6 * SECOND
+"""Counts may be as old as RabbitMQ's statistics are."""
 _AT_MOST_ONCE = "at most once: what was handed out and not shown is gone with its consumer"
 _DROPPING = "a queue that drops its oldest dead-letters them at most once"
 
@@ -131,7 +133,7 @@ class _Fates:
 
     def _rule_out(self, story: Story, loose: _Loose) -> None:
         facts, policy = self._facts, self._facts.policy(story.dest)
-        if not policy.known or policy.expires or facts.redrives.get(story.dest):
+        if not policy.known or policy.expires or facts.redrives.get(story.dest) or self._letters_of(story):
             return
         look = self._not_in_queue(story, loose) if loose.in_queue else None
         until = loose.since if look is None else look.t
@@ -153,8 +155,6 @@ class _Fates:
                 self._judge.count("nobody_looked")
                 return
             anomaly, legal = "dlq-lost", self._letters or (_DROPPING if policy.drops else "")
-        elif self._letters_of(story):
-            return
         assert look is not None
         legal = legal or self._gone_with_its_consumer(story, loose, until)
         self._judge.find(anomaly, story.dest, loose.text, [*loose.witness, look.event], legal)
@@ -165,12 +165,10 @@ class _Fates:
         drained = facts.last(story.dest, "drained")
         if drained and drained.begun > loose.since and not facts.hidden(story.dest, loose.since, drained.t):
             return drained
-        for look in (facts.last(story.dest, "looked"), facts.last(story.dest, "left")):
-            if look is None or look.begun <= loose.since + GRACE_NS:
-                continue
-            if look.total == 0 and not look.found[story.val]:
-                return look
-        return None
+        looked, left = facts.last(story.dest, "looked"), facts.last(story.dest, "left")
+        if looked is not None and looked.begun > loose.since + GRACE_NS and not looked.found[story.val]:
+            return looked
+        return left if left is not None and left.begun > loose.since + COUNTS_NS and left.total == 0 else None
 
     def _may_have_died(self, story: Story, until: int) -> bool:
         """May the queue's policy have taken it out, so that it belongs among the dead letters, or nowhere?"""
@@ -203,7 +201,7 @@ class _Fates:
         for dest, loose in self._perhaps_there.items():
             left = self._facts.last(dest, "left")
             since = max(one.since for one in loose)
-            if left is None or left.begun <= since + GRACE_NS or left.total >= len(loose):
+            if left is None or left.begun <= since + COUNTS_NS or left.total >= len(loose):
                 continue
             never_shown = [one for one in loose if one.anomaly == "lost"]
             anomaly = "lost" if len(never_shown) > left.total else loose[0].anomaly
@@ -212,11 +210,11 @@ class _Fates:
             self._judge.find(anomaly, dest, text, [*witness, left.event])
 
     def _not_among_letters(self, story: Story, loose: _Loose) -> Look | None:
-        """A look that rules out that it is among the dead letters, or ever was."""
+        """A look that rules out that it is among the dead letters."""
         facts = self._facts
         target = facts.policy(story.dest).dead_letter
         assert target is not None
-        if self._letters_of(story) or not facts.policy(target).keeps:
+        if not facts.policy(target).keeps:
             return None
         known = max(loose.since, min(self._known(story), NEVER - GRACE_NS))
         for look in (facts.last(story.dest, "letters"), facts.last(target, "looked"), facts.last(target, "drained")):

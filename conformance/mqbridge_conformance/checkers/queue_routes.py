@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from mqbridge_conformance.checkers.queue_clients import NEVER
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["Reach", "Routes", "topic_matches"]
 
 Reach: TypeAlias = Literal["yes", "maybe", "no"]
-FOR_EVER = 1 << 62
 
 
 class _Binding(NamedTuple):
@@ -37,89 +37,82 @@ class Routes:
         for event in history.said("declare"):
             told = event.more.get("binding")
             if told is not None:
-                until = min(ends.get(_identity(told), FOR_EVER), ends.get(told["destination"], FOR_EVER))
-                binding = _Binding(told["destination"], told.get("key", ""), event.t, until)
+                until = min(ends.get(name, NEVER) for name in (_identity(told), told["exchange"], told["destination"]))
+                binding = _Binding(told["destination"], told["key"], event.t, until)
                 self._bindings.setdefault(told["exchange"], []).append(binding)
             elif event.dest is not None and event.dest.startswith("exchange:"):
                 self._declare(event.dest, event.more)
 
     def _declare(self, exchange: str, more: Mapping[str, Any]) -> None:
-        kind = more.get("type", "direct")
+        kind = more["type"]
         self._types[exchange] = kind if self._types.get(exchange, kind) == kind else None
-        if more.get("alternate"):
+        if more.get("alternate") is not None:
             self._alternates[exchange] = more["alternate"]
 
     def queues(self, queues: list[str], exchange: str) -> list[str]:
         """Those of the queues that it may have a way to."""
-        if self._types.get(exchange) is None:
-            return queues
         reached: set[str] = set()
-        left = [exchange]
-        seen: set[str] = set()
+        left, seen = [exchange], {exchange}
         while left:
             here = left.pop()
-            if here in seen:
-                continue
-            seen.add(here)
             if self._types.get(here) is None:
                 return queues
-            found = [binding.destination for binding in self._bindings.get(here, ())]
-            found += [self._alternates[here]] if here in self._alternates else []
-            reached.update(dest for dest in found if dest.startswith("queue:"))
-            left += [dest for dest in found if dest.startswith("exchange:")]
+            onward = [binding.destination for binding in self._bindings.get(here, ())]
+            onward += [self._alternates[here]] if here in self._alternates else []
+            reached.update(dest for dest in onward if dest.startswith("queue:"))
+            left += [dest for dest in onward if dest.startswith("exchange:") and dest not in seen]
+            seen.update(onward)
         return sorted(reached)
 
     def reach(self, send: Event, ended: int | None, queue: str) -> Reach:
         """Does this send come to that queue?"""
         assert send.dest is not None
-        key = str(send.more.get("routing_key", ""))
-        return self._reach(send.dest, key, send.t, FOR_EVER if ended is None else ended, queue, frozenset())
+        return self._reach(send.dest, _key(send), (send.t, NEVER if ended is None else ended), queue, frozenset())
 
-    def _reach(self, exchange: str, key: str, begun: int, ended: int, queue: str, been: frozenset[str]) -> Reach:
+    def _reach(self, exchange: str, key: str, span: tuple[int, int], queue: str, been: frozenset[str]) -> Reach:
         kind = self._types.get(exchange)
         if kind is None:
             return "maybe"
         found: set[Reach] = set()
+        here = been | {exchange}
         for binding in self._bindings.get(exchange, ()):
+            carries = self._carries(binding, kind, key, span)
             if binding.destination == queue:
-                onward: Reach = "yes"
-            elif binding.destination.startswith("exchange:") and binding.destination not in been:
-                onward = self._reach(binding.destination, key, begun, ended, queue, been | {exchange})
-            else:
-                continue
-            found.add(_both(self._carries(binding, kind, key, begun, ended), onward))
+                found.add(carries)
+            elif binding.destination.startswith("exchange:") and binding.destination not in here:
+                found.add(_both(carries, self._reach(binding.destination, key, span, queue, here)))
         alternate = self._alternates.get(exchange)
-        if alternate is not None and alternate not in been and "yes" not in found:
-            by_another_way = self._reach(alternate, key, begun, ended, queue, been | {exchange})
-            found.add("no" if by_another_way == "no" else "maybe")
+        if alternate is not None and alternate not in here:
+            found.add(_both("maybe", self._reach(alternate, key, span, queue, here)))
         return "yes" if "yes" in found else "maybe" if "maybe" in found else "no"
 
-    def _carries(self, binding: _Binding, kind: str, key: str, begun: int, ended: int) -> Reach:
+    def _carries(self, binding: _Binding, kind: str, key: str, span: tuple[int, int]) -> Reach:
         matches = _matches(kind, binding.key, key)
         if matches is False:
             return "no"
-        return "yes" if matches and binding.since < begun and ended < binding.until else "maybe"
+        return "yes" if matches and binding.since < span[0] and span[1] < binding.until else "maybe"
 
     def leads_nowhere(self, send: Event) -> bool:
         """Is it certain that no binding has ever matched this send, on no way?"""
         assert send.dest is not None
-        return self._nowhere(send.dest, str(send.more.get("routing_key", "")), frozenset())
+        return self._nowhere(send.dest, _key(send), frozenset())
 
     def _nowhere(self, exchange: str, key: str, been: frozenset[str]) -> bool:
         kind = self._types.get(exchange)
-        if exchange in been:
-            return True
         if kind is None:
             return False
-        for binding in self._bindings.get(exchange, ()):
-            if _matches(kind, binding.key, key) is False:
-                continue
-            if binding.destination.startswith("queue:") or not self._nowhere(
-                binding.destination, key, been | {exchange}
-            ):
-                return False
-        alternate = self._alternates.get(exchange)
-        return alternate is None or self._nowhere(alternate, key, been | {exchange})
+        onward = [
+            binding.destination
+            for binding in self._bindings.get(exchange, ())
+            if _matches(kind, binding.key, key) is not False
+        ]
+        onward += [self._alternates[exchange]] if exchange in self._alternates else []
+        here = been | {exchange}
+        return all(dest.startswith("exchange:") and (dest in here or self._nowhere(dest, key, here)) for dest in onward)
+
+
+def _key(send: Event) -> str:
+    return str(send.more.get("routing_key") or "")
 
 
 def _ends(history: History) -> dict[str, int]:
@@ -127,14 +120,12 @@ def _ends(history: History) -> dict[str, int]:
     ends: dict[str, int] = {}
     for event in history.of("unbind", "delete"):
         binding = event.more.get("binding")
-        name = event.dest if binding is None else _identity(binding)
-        if name is not None:
-            ends[name] = min(event.t, ends.get(name, FOR_EVER))
+        ends.setdefault(str(event.dest) if binding is None else _identity(binding), event.t)
     return ends
 
 
 def _identity(binding: Mapping[str, Any]) -> str:
-    return f"{binding['exchange']} {binding['destination']} {binding.get('key', '')}"
+    return f"{binding['exchange']} {binding['destination']} {binding['key']}"
 
 
 def _both(first: Reach, second: Reach) -> Reach:
