@@ -120,6 +120,8 @@ _SEVERAL_NODES: Final = {
     # What is acknowledged is on two nodes at least: the usual setting of three nodes.
     "KAFKA_DEFAULT_REPLICATION_FACTOR": "3",
     "KAFKA_MIN_INSYNC_REPLICAS": "2",
+    # Three nodes that start at once on a small machine are slow to find each other, and one that is late gives up.
+    "KAFKA_INITIAL_BROKER_REGISTRATION_TIMEOUT_MS": "300000",
     "KAFKA_HEAP_OPTS": "-Xms192m -Xmx384m",
 }
 
