@@ -58,9 +58,9 @@ def _lost(
     judge: Judge,
 ) -> None:
     """commit-lost: a later owner begins, or an observer sees the place, below what was promised before."""
-    best: list[Promise] = []  # by time, each higher than those before it
+    best: list[Promise] = []  # by time, each higher than the one before it unless the place was moved in between
     for promise in sorted(promises, key=lambda promise: promise.commit.t):
-        if not best or promise.off > best[-1].off:
+        if not best or promise.off > best[-1].off or group.moved(part, best[-1].asked.t, promise.asked.t):
             best.append(promise)
     times = [promise.commit.t for promise in best]
     later = [(lease.after, lease.deliveries[0]) for lease in leases if lease.deliveries]

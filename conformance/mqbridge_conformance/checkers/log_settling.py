@@ -110,7 +110,7 @@ class Settling:
         lease = self._leases.of(event, group)
         if lease is not None:
             begun = history.invoke_of(event) or event
-            self._prefixes[lease].acked[event.off or 0] = (begun, event.t)
+            self._prefixes[lease].acked.setdefault(event.off or 0, (begun, event.t))
             self._touched[event.who][lease] = None
 
     def _committed(self, history: History, event: Event) -> None:
