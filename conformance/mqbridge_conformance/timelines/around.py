@@ -23,6 +23,8 @@ NEXT_TO: Final = 3
 _FURNITURE: Final = frozenset("run declare delete open close poll looked left letters flush drained".split())
 """Says nothing about one message, and there is a lot of it."""
 _SEEN: Final = frozenset(("stored", "letter", "committed"))
+_LOOKS: Final = ("left", "committed")
+"""What an observer was told by them is in their end."""
 
 
 class Shown(NamedTuple):
@@ -104,9 +106,13 @@ def _in_turn(scene: _Scene) -> Iterable[Callable[[Act], bool]]:
 
 
 def before_the_end(history: History, failure: Finding, at_most: int = AT_MOST // 2) -> tuple[Shown, ...]:
-    """What was done last, beside a failure that no checker found and that has no witness."""
-    acts = [act for act in acts_of(history) if act.fact.f not in _FURNITURE | _SEEN]
-    return (Shown(failure, _events(acts[-at_most:], set())),) if acts else ()
+    """What was done last, and the last look at each thing, beside a failure that no checker found and that has no
+    witness."""
+    acts = acts_of(history)
+    looks = {(act.fact.f, act.fact.dest, act.fact.group): act for act in acts if act.fact.f in _LOOKS}
+    done = [act for act in acts if act.fact.f not in _FURNITURE | _SEEN][-at_most:]
+    shown = [*done, *looks.values()]
+    return (Shown(failure, _events(shown, set())),) if shown else ()
 
 
 def _events(acts: Iterable[Act], without: set[tuple[str, int]]) -> tuple[Event, ...]:

@@ -157,3 +157,6 @@ def test_two_targets_of_an_engine_are_not_guessed_at() -> None:
     first = of(result("one", "a", Verdict.PASS), result("one", "b", Verdict.PASS))
     second = of(result("one", "c", Verdict.PASS), result("one", "d", Verdict.PASS))
     assert [change.kind for change in compare(first, second).changes] == ["gone", "gone", "new", "new"]
+    alone = of(result("one", "a", Verdict.PASS))
+    assert [change.kind for change in compare(alone, second).changes] == ["gone", "new", "new"]
+    assert [change.kind for change in compare(second, alone).changes] == ["gone", "gone", "new"]

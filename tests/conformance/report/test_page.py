@@ -173,6 +173,11 @@ def test_several_runs_stand_side_by_side(report: Report) -> None:
     heads = re.findall(r'<th scope="col">([^<]*)<small class="faint">([^<]*)</small>', page([first, document(report)]))
     assert heads[:3] == [("native", "1.0"), ("native", "2.0"), ("other", "")]
     assert heads[3:] == [("memory", "1.0"), ("memory", "2.0"), ("folder", "1.0"), ("folder", "2.0"), ("other", "")]
+    third = document(report)
+    memory, folder, other = third["targets"]
+    third["targets"] = [memory, {**other, "name": "between"}, folder]
+    titles = re.findall(r'<th scope="col">([^<]*)<small class="faint">', page([third, first]))
+    assert titles[-5:] == ["memory", "memory", "folder", "folder", "between"]
     again = re.findall(r'<small class="faint">([^<]*)</small>', page([first, first]))
     assert again[:2] == ["1.0 (run 1)", "1.0 (run 2)"]
 

@@ -83,17 +83,23 @@ def test_one_of_each_anomaly_is_shown_before_two_of_one() -> None:
 
 
 def test_before_the_end_is_what_was_done_last() -> None:
-    """Not the taking down, nor what an observer polled."""
+    """Not the taking down, and of fifty looks at a queue the last one."""
     story = Story()
     for number in range(100):
         story.say("main", "ok", "deliver", client="c", dest=QUEUE, tag=number, val=value(QUEUE, number))
-    for _ in range(50):
-        story.end(story.say("main", "invoke", "left", dest=QUEUE))
+    for number in range(50):
+        story.end(story.say("main", "invoke", "left", dest=QUEUE), dest=QUEUE, more={"ready": number})
     story.end(story.say("main", "invoke", "close", client="c"))
     failure = Finding("", "", "it did not come", ())
     (shown,) = before_the_end(story.history, failure)
     assert shown.finding is failure
-    assert [event.tag for event in shown.around] == list(range(100 - AT_MOST // 2, 100))
+    delivered = [event.tag for event in shown.around if event.f == "deliver"]
+    assert delivered == list(range(100 - AT_MOST // 2, 100))
+    looks = [event for event in shown.around if event.f != "deliver"]
+    assert [(event.f, event.kind, event.more.get("ready")) for event in looks] == [
+        ("left", "invoke", None),
+        ("left", "ok", 49),
+    ]
     assert before_the_end(Story().history, failure) == ()
 
 
