@@ -1,5 +1,5 @@
 """Known bad configurations on real brokers: each fails, and the same scenario passes without it."""
 
-from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show
+from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
 
-__all__ = ["PROOFS", "Proof", "Shown", "show"]
+__all__ = ["PROOFS", "Proof", "Shown", "show", "target_of"]

@@ -5,6 +5,8 @@ The rule: as for every scenario; they are not among those of the suite, for each
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from typing import Any
 
@@ -19,6 +21,7 @@ __all__ = [
     "aborted_records_unseen",
     "consumer_crash_while_handling",
     "crash_while_handling",
+    "leader_dies_alone",
     "letters_wait_for_room",
     "payments_in_order",
     "stalled_member_replaced",
@@ -27,6 +30,8 @@ __all__ = [
 RECORDS, TAKEN, HANDLED = 20, 12, 5
 SESSION_S = 2.0
 MAX_POLL_S = 1.0
+ALONE, ALONE_S = 200, 2.0
+"""Sent while the followers are frozen, for much less than the broker waits until it takes them for dead."""
 MORTAL = 300
 """More than a queue takes beyond its limit before those who send to it know that it is full."""
 PAYMENTS, STATES = 5, ("create", "authorize", "capture", "refund")
@@ -201,3 +206,44 @@ def letters_wait_for_room(env: Env) -> None:
         env.count("letters", len(found))
         env.drained(letters)
     env.equal(len(set(values) - found), 0, "letters that never came", "dlq-lost")
+
+
+@scenario(
+    "leader-dies-alone",
+    "What was confirmed is there when the leader dies whose followers had not got it yet",
+    needs=(Cap.MIN_INSYNC,),
+    exercises=("sent_to_a_leader_alone", "another_leader"),
+    fault=True,
+)
+def leader_dies_alone(env: Env) -> None:
+    cluster = env.target.cluster
+    if cluster is None:
+        raise CannotTell(f"{env.target.name!r} has no nodes of which one could die")
+    topic = env.topic(replication=3, min_insync=2)
+    env.wait_for(lambda: cluster.in_sync(topic.name), {1, 2, 3}, "the replicas in sync")
+    leader = cluster.leader(topic.name)
+    assert leader is not None, "a partition with three replicas in sync has a leader"
+    with env.bus.producer(linger_s=0.0) as producer:
+        producer.send(topic, env.payload(topic, "before", 0)).result(env.patience_s)
+        with contextlib.ExitStack() as frozen:
+            for follower in cluster.others(leader.number):
+                frozen.enter_context(env.faults.node(follower.number).pause())
+            receipts = [producer.send(topic, env.payload(topic, "alone", number)) for number in range(ALONE)]
+            _all_done(receipts, ALONE_S)
+            env.count("sent_to_a_leader_alone", ALONE)
+            dead = env.faults.node(leader.number).kill()
+        with dead:
+            env.wait_for(lambda: cluster.leader(topic.name) not in (None, leader), True, "another leader")
+            env.count("another_leader")
+            for receipt in receipts:
+                receipt.exception(env.patience_s)
+    env.check(all(receipt.done for receipt in receipts), "a send has no end", "confirm-never")
+    env.observer.records(topic.name)
+
+
+def _all_done(receipts: list[mq.Receipt], patience_s: float) -> None:
+    """What the leader confirms alone, it confirms at once; what waits for its followers is not waited for."""
+    give_up_s = time.monotonic() + patience_s
+    pause = threading.Event()
+    while time.monotonic() < give_up_s and not all(receipt.done for receipt in receipts):
+        pause.wait(0.01)

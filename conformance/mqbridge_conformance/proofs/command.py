@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show
-from mqbridge_conformance.targets import Target, targets_for
+from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
+from mqbridge_conformance.targets import Target
 
 __all__ = ["main"]
 
@@ -28,12 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     _say("| configuration | what it does | found | as it should be | command |")
     _say("| --- | --- | --- | --- | --- |")
     made = True
-    for engine in dict.fromkeys(proof.engine for proof in proofs):
-        (target,) = targets_for(engine)
-        with target:
-            for proof in proofs:
-                if proof.engine == engine:
-                    made &= _shown(proof, target, chosen.results)
+    for proof in proofs:
+        with target_of(proof) as target:
+            made &= _shown(proof, target, chosen.results)
     return 0 if made else 1
 
 

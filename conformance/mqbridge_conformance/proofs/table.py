@@ -19,9 +19,9 @@ from mqbridge_conformance.saboteurs.misconfigured import MISCONFIGURED
 from mqbridge_conformance.saboteurs.strikes import Plan, strikes_told
 from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
-from mqbridge_conformance.targets import Target
+from mqbridge_conformance.targets import RealCluster, Target, targets_for
 
-__all__ = ["PROOFS", "Proof", "Shown", "show"]
+__all__ = ["PROOFS", "Proof", "Shown", "show", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Proof:
     scenario: Scenario
     tries: int = 1
     bad_patience_s: float = 8.0
+    cluster: bool = False
+    """It needs three nodes."""
 
     @property
     def anomalies(self) -> tuple[str, ...]:
@@ -108,10 +110,31 @@ def _proofs() -> Iterator[Proof]:
     )
 
 
-PROOFS: Final[dict[str, Proof]] = {proof.name: proof for proof in _proofs()}
+def _of_clusters() -> Iterator[Proof]:
+    yield Proof(
+        "acks-1",
+        "kafka",
+        "B01",
+        "acks=1, and the leader is killed before its followers have what it confirmed",
+        bodies.leader_dies_alone,
+        tries=5,
+        bad_patience_s=60.0,
+        cluster=True,
+    )
 
 
-def show(proof: Proof, target: Target, *, seed: int = 1, patience_s: float = 20.0) -> Shown:
+PROOFS: Final[dict[str, Proof]] = {proof.name: proof for proof in (*_proofs(), *_of_clusters())}
+
+
+def target_of(proof: Proof) -> Target:
+    """What it is shown on, not started."""
+    if proof.cluster:
+        return RealCluster(proof.engine)
+    (target,) = targets_for(proof.engine)
+    return target
+
+
+def show(proof: Proof, target: Target, *, seed: int = 1, patience_s: float = 60.0) -> Shown:
     """Run both halves on a target that is started."""
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "strikes.jsonl"
