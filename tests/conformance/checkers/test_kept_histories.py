@@ -1,0 +1,34 @@
+"""Histories of real runs, kept: every later checker must still say of them what was said when they were understood.
+
+Those named after a setting are the bad halves of proofs on real brokers, the others runs that were green. A checker
+that says something new of one has learnt something or has gone wrong: look at the history, and change ``expected.json``
+only if it was the first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mqbridge_conformance.checkers import judge
+from mqbridge_conformance.history import load
+
+KEPT = Path(__file__).parent.parent / "histories"
+EXPECTED: dict[str, dict[str, dict[str, int]]] = json.loads((KEPT / "expected.json").read_text())
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_kept_history_is_judged_as_before(name: str) -> None:
+    """The same anomalies, as often, errors and legal ones apart."""
+    findings = [finding for judgement in judge(load(KEPT / f"{name}.jsonl")) for finding in judgement.findings]
+    errors = Counter(finding.anomaly for finding in findings if not finding.legal)
+    legal = Counter(finding.anomaly for finding in findings if finding.legal)
+    assert {"errors": dict(errors), "legal": dict(legal)} == EXPECTED[name]
+
+
+def test_every_kept_history_is_expected_to_say_something() -> None:
+    """None lies there that nobody judges."""
+    assert {path.stem for path in KEPT.glob("*.jsonl")} == set(EXPECTED)
