@@ -22,9 +22,9 @@ from mqbridge_conformance import recording
 from mqbridge_conformance.faults import Faults
 from mqbridge_conformance.history import Payload, Recorder
 from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
+from mqbridge_conformance.opening import open_bus
 from mqbridge_conformance.parties import Party
 from mqbridge_conformance.results import CheckFailed, Evidence
-from mqbridge_conformance.saboteurs import open_bus
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 

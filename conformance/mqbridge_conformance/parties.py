@@ -23,8 +23,8 @@ from typing import IO, Any, Protocol, cast
 import mqbridge as mq
 from mqbridge_conformance import recording
 from mqbridge_conformance.history import Recorder
+from mqbridge_conformance.opening import open_bus
 from mqbridge_conformance.results import CannotTell, CheckFailed
-from mqbridge_conformance.saboteurs import open_bus
 
 __all__ = ["Ended", "Inbox", "Link", "Party", "ProcessParty", "ThreadParty", "pack", "unpack"]
 

@@ -11,9 +11,12 @@ import datetime as dt
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mqbridge import Capability, Level, Support
-from mqbridge_conformance.timelines import Shown
+
+if TYPE_CHECKING:
+    from mqbridge_conformance.timelines import Shown
 
 __all__ = ["CannotTell", "CheckFailed", "Claims", "Evidence", "Report", "ScenarioResult", "Verdict", "worst"]
 

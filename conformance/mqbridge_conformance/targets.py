@@ -27,9 +27,9 @@ from mqbridge_conformance.brokers.secured import KafkaSite, RabbitMQSite, Site
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.observers import Agreed, FileObserver, FirstToTell, Observer, ProcessObserver, PublicObserver
+from mqbridge_conformance.opening import open_bus
 from mqbridge_conformance.parties import Party, ProcessParty, ThreadParty
 from mqbridge_conformance.results import CannotTell
-from mqbridge_conformance.saboteurs import open_bus
 
 __all__ = [
     "NativeClient",

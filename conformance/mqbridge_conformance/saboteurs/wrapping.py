@@ -1,8 +1,8 @@
-"""The one place where a broken engine gets between a program of the suite and its broker.
+"""How a broken engine gets between a program of the suite and its broker.
 
-The rule: whoever is under test opens its bus here; an observer never does. Without a saboteur this is
-`mqbridge.connect` and nothing else. Which saboteur it is stands in the environment, so that spawned processes run the
-same: ``MQBRIDGE_SABOTEUR=M02:p=0.01:seed=7``, with ``MQBRIDGE_SABOTEUR_TOLD`` naming the file where strikes are told.
+The rule: without a saboteur this is `mqbridge.connect` and nothing else. Which saboteur it is stands in the
+environment, so that spawned processes run the same: ``MQBRIDGE_SABOTEUR=M02:p=0.01:seed=7``, with
+``MQBRIDGE_SABOTEUR_TOLD`` naming the file where strikes are told.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import mqbridge as mq
 from mqbridge import spi
 from mqbridge.testing.embedding import decorated
 from mqbridge_conformance.history import Recorder
+from mqbridge_conformance.opening import VARIABLE
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.misconfigured import MISCONFIGURED
 from mqbridge_conformance.saboteurs.passing import PassingChannel
@@ -29,10 +30,9 @@ from mqbridge_conformance.saboteurs.strikes import EVERY, Draws, Plan, Scout, St
 if TYPE_CHECKING:
     from mqbridge.topology import Destination
 
-__all__ = ["TOLD", "VARIABLE", "SabotagedEngine", "in_force", "open_bus"]
+__all__ = ["TOLD", "SabotagedEngine", "in_force", "open_bus"]
 
 T = TypeVar("T")
-VARIABLE: Final = "MQBRIDGE_SABOTEUR"
 TOLD: Final = "MQBRIDGE_SABOTEUR_TOLD"
 
 _draws: dict[tuple[Plan, type[Draws]], Draws] = {}
