@@ -160,6 +160,12 @@ def test_a_topic_that_shrinks_has_gaps(spec: dict[str, object]) -> None:
     assert found(story) == set()
     story.look(without=(1, 2, 3))
     assert found(story) == {"poll-skip"}
+    story = Story(**spec).filled(6)
+    story.consumer()
+    story.poll("c", 0)
+    story.look()
+    story.poll("c", 5)
+    assert found(story) == set()
 
 
 def test_workers_take_turns() -> None:
@@ -181,6 +187,21 @@ def test_a_key_is_delivered_in_order() -> None:
     assert found(story) == set()
     story.poll("c", 0, 1, lease=3, vals={0: value(3), 1: value(2)})
     assert found(story) == {"key-order"}
+
+
+def test_a_key_is_delivered_in_the_order_in_which_it_was_sent() -> None:
+    """No key-order where the application numbers backwards, nor for what came late without a confirmation."""
+    story = Story()
+    story.producer()
+    story.send(value(5), 0)
+    story.send(value(3), 1)
+    late = story.begin(value(7))
+    story.send(value(8), 2)
+    story.put(3, value(7))
+    story.end(late, None, outcome="info")
+    story.consumer()
+    story.poll("c", 0, 1, 2, 3)
+    assert found(story) == set()
 
 
 def test_two_replays_of_a_range_are_the_same() -> None:
