@@ -89,7 +89,7 @@ def _reads(logs: Logs, log: Log, profile: Profile, graph: Graph, legal: dict[tup
         if event.txn is None or sent is None or sent.invoke.txn is None or sent.outcome == "fail":
             continue
         one, other = (sent.invoke.proc, sent.invoke.txn), (event.proc, event.txn)
-        if one != other and logs.transaction(event).outcome != "fail":
+        if one != other:
             graph[one].setdefault(other, (sent.invoke, event))
             why = uncommitted_too(logs, profile, logs.client(event))
             if why:

@@ -70,9 +70,6 @@ def _lost(log: Log, runs: Iterable[Run]) -> dict[str, tuple[Event, ...]]:
 def _unseen(history: History, logs: Logs, log: Log, drained: Event, judge: Judge) -> None:
     groups = history.derived(Groups)
     asking = [groups.of(drained.group, log.dest)] if drained.group is not None else groups.reading(log.dest)
-    asking = [group for group in asking if group.members]
-    if not asking:
-        return
     until = _asked_at(history, drained, asking)
     if drained.group is None:
         given = {event.val for event in log.reads if event.f == "deliver"}
@@ -96,9 +93,6 @@ def _unseen(history: History, logs: Logs, log: Log, drained: Event, judge: Judge
 
 def _asked_at(history: History, drained: Event, asking: Iterable[Group]) -> float:
     """When the last question was put before all was said to have been asked for."""
-    invoke = history.invoke_of(drained)
-    if invoke is not None:
-        return invoke.t
     who = {member.who for group in asking for member in group.members}
     polls = history.of("poll")
     last = (event.t for event in reversed(polls) if event.kind == "invoke" and event.t < drained.t and event.who in who)

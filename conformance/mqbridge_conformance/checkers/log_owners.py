@@ -79,7 +79,7 @@ def _zombies(history: History, leases: Leases, profile: Profile, judge: Judge) -
     for promise in history.derived(Settling).promises:
         judge.count("commits")
         for other in leases.at[promise.lease.at]:
-            newer = other.who != promise.lease.who and other.after > promise.lease.first.t
+            newer = other.after > promise.lease.first.t
             if not newer or not other.deliveries or other.deliveries[0].t >= promise.ack.t:
                 continue
             text = (

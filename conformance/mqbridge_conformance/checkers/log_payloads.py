@@ -74,15 +74,9 @@ def _key_of(log: Log, judge: Judge) -> None:
 
 
 def _burial_grounds(logs: Logs) -> set[str]:
-    """Topics that consumers copy their dead letters to."""
-    found: set[str] = set()
-    for client in logs.clients.values():
-        target = client.options.get("dead_letter")
-        if isinstance(target, str):
-            found.add(target)
-        elif target:
-            found.update(f"{source}.{client.group}.dlq" for source in client.sources)
-    return found
+    """Topics that consumers were told to copy their dead letters to, by name; else it is one that ends in ``.dlq``."""
+    targets = (client.options.get("dead_letter") for client in logs.clients.values())
+    return {target for target in targets if isinstance(target, str)}
 
 
 def _destination(logs: Logs, log: Log, burial_grounds: set[str], judge: Judge) -> None:

@@ -62,7 +62,6 @@ class _Prefix:
             self.at += 1
         return latest
 
-
     def begin_anew(self, lease: Lease, t: int) -> None:
         """A seek: what was delivered and settled before it says nothing of the place any more."""
         self.seen = bisect_right(lease.deliveries, t, key=lambda event: event.t)

@@ -54,6 +54,25 @@ def test_the_circle_is_the_witness() -> None:
     ]
 
 
+def test_what_was_acked_within_a_transaction_was_read_by_it() -> None:
+    """G1c: by deliveries that say no transaction, and acks that do; what it read of itself is no circle."""
+    story = Story(partitions=2)
+    story.producer()
+    story.consumer()
+    for txn, part in (("a", 0), ("b", 1)):
+        story.did("begin", "p", txn=txn)
+        story.send(value(part), 0, part=part, txn=txn)
+    for txn, part in (("a", 0), ("a", 1), ("b", 0)):
+        story.did("ack", "c", dest="topic:t", part=part, off=0, val=value(part), txn=txn)
+        if (txn, part) == ("a", 1):
+            assert told(story) == []
+    for txn in "ab":
+        story.did("end", "p", txn=txn, more={"commit": True})
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.text.count(" of main") == 2
+    assert not finding.legal
+
+
 def test_writes_may_interleave() -> None:
     """G0 is counted: a before b in one partition, b before a in another."""
     writes = [("a", 0, 0), ("b", 1, 0), ("b", 2, 1), ("a", 3, 1)]

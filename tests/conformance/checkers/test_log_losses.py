@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mqbridge_conformance.checkers.log_losses import log_losses
+from mqbridge_conformance.history import Kind
 from tests.conformance.checkers.stories import TOPIC, Story, anomalies, findings, value
 
 CHECKS = (log_losses,)
@@ -68,6 +71,7 @@ def test_the_last_look_counts() -> None:
 def test_losses_are_classified(missing: tuple[int, ...], told: str) -> None:
     """By where they lie in what their producer has confirmed."""
     story = Story().filled(6)
+    story.end(story.begin(value(6)), None, outcome="info")
     story.look(without=missing)
     (finding,) = findings(story.history(), CHECKS)
     assert finding.text.startswith(f"{len(missing)} of 6 confirmed by p are gone: {told}")
@@ -99,6 +103,20 @@ def test_what_a_reader_passed_and_nobody_saw_is_lost() -> None:
     story.replay()
     story.poll("r", 2, lease=None)
     assert found(story) == set()
+
+
+def test_what_may_be_gone_or_was_sent_twice_is_passed() -> None:
+    """No lost-write between two deliveries where records were deleted, or where nobody knows which send it was."""
+    for twice in (True, False):
+        story = Story().filled(5)
+        if twice:
+            story.send(value(2), 9)
+        else:
+            story.did("delete_records", dest=TOPIC, more={"before": {"0": 3}})
+        story.consumer()
+        story.poll("c", 1)
+        story.poll("c", 3)
+        assert found(story) == set()
 
 
 def test_workers_hold_some_back() -> None:
@@ -191,6 +209,37 @@ def test_what_was_confirmed_after_the_last_question_was_not_asked_for() -> None:
     assert found(story) == set()
 
 
+def test_only_questions_before_the_end_count() -> None:
+    """No unseen for a send after the last of them, whatever is asked later; none where the topic was deleted."""
+    story = Story().filled(2)
+    story.consumer()
+    story.poll("c", 0, 1)
+    story.send(value(2), 2)
+    story.drained()
+    story.poll("c")
+    assert found(story) == set()
+    story.did("delete", dest=TOPIC)
+    story.drained()
+    assert found(story) == set()
+
+
+def test_a_group_is_asked_for_what_nobody_can_place() -> None:
+    """unseen without offsets: where it had to be given everything, and nobody moved it."""
+    for start, moved, wanted in (
+        ({"name": "EARLIEST"}, False, {"unseen"}),
+        ({"name": "EARLIEST"}, True, set()),
+        ({"name": "LATEST"}, False, set()),
+    ):
+        story = Story().filled(3, told=False)
+        story.consumer(start=start)
+        if moved:
+            story.did("seek", "c", dest=TOPIC, part=0, off=0)
+        story.poll("c", 0, 1)
+        story.poll("c")
+        story.drained()
+        assert found(story) == wanted
+
+
 @pytest.mark.parametrize("start", [{"name": "LATEST"}, {"when": "0:00:10"}, {"offsets": {"0": 2}}])
 def test_a_start_excuses_what_lies_before_it(start: dict[str, object]) -> None:
     """No unseen below it, and one above it."""
@@ -218,6 +267,27 @@ def test_a_seek_and_a_reset_excuse_what_they_pass() -> None:
         story.poll("c")
         story.drained()
         assert found(story) == set()
+
+
+def test_a_move_excuses_no_more_than_it_passes() -> None:
+    """unseen above where it leads to, in another partition, of another group, or by one that failed."""
+    moves: tuple[tuple[str, dict[str, Any], Kind], ...] = (
+        ("reset", {"more": {"offsets": {"0": 2}}}, "ok"),
+        ("reset", {"more": {"to": {"name": "EARLIEST"}}}, "ok"),
+        ("reset", {"group": "other", "more": {"to": {"name": "LATEST"}}}, "ok"),
+        ("reset", {"more": {"to": {"name": "LATEST"}}}, "fail"),
+        ("delete", {"dest": None}, "fail"),
+        ("seek", {"part": 1, "off": 4}, "ok"),
+    )
+    for f, facts, outcome in moves:
+        story = Story(partitions=2).filled(4)
+        story.consumer()
+        moved: dict[str, Any] = {"group": "g", "dest": TOPIC, **facts}
+        story.did(f, "c" if f == "seek" else "main/", outcome=outcome, **moved)
+        story.poll("c", 2)
+        story.poll("c")
+        story.drained()
+        assert found(story) == {"unseen"}, (f, facts)
 
 
 def test_who_settles_before_seeing_may_lose() -> None:

@@ -108,6 +108,37 @@ def test_silence_excuses_it(silent: str) -> None:
     assert found(story) == set()
 
 
+def test_a_fault_that_could_not_be_made_excuses_nothing() -> None:
+    """double-ownership."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    story.say("fail", "fault", more={"what": "pause", "at": "a"})
+    story.poll("b/c", 0, lease=1)
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == {"double-ownership"}
+
+
+def test_what_a_stream_gives_may_have_been_fetched_at_any_time() -> None:
+    """No double-ownership by deliveries that belong to no poll."""
+    story = members()
+    for proc, off in (("a", 0), ("b", 0), ("a", 1)):
+        facts: dict[str, Any] = {"client": "c", "group": "g", "dest": "topic:t", "part": 0, "key": "k"}
+        story.say("ok", "deliver", proc, **facts, off=off, lease=1, val="x")
+    assert found(story) == set()
+
+
+def test_an_interval_between_polls_that_is_over_excuses_it_too() -> None:
+    """No double-ownership of a member that polls less often than it has promised."""
+    for interval_s, wanted in ((3.0, set()), (300.0, {"double-ownership"})):
+        story = members(session_timeout_s=60.0, max_poll_interval_s=interval_s)
+        story.poll("b/c")
+        story.poll("a/c", 0, lease=1)
+        story.wait(2000)
+        story.poll("b/c", 0, lease=1)
+        story.poll("a/c", 1, lease=1)
+        assert found(story) == wanted
+
+
 def zombie(*, late: bool = False, newer: bool = True) -> Story:
     """A settles and commits under its lease; before, if `late`, B was given the partition."""
     story = members()
@@ -139,6 +170,28 @@ def test_a_stale_commit_is_refused() -> None:
     story = zombie()
     story.commit("a/c")
     assert found(story) == set()
+
+
+def test_an_assignment_alone_takes_nothing_away() -> None:
+    """No zombie-commit where the other one was never given anything."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    story.poll("b/c")
+    story.say("ok", "assigned", "b", client="c", group="g", dest="topic:t", part=0, lease=1)
+    story.settle("a/c", 0)
+    story.commit("a/c")
+    assert found(story) == set()
+
+
+def test_a_member_may_outlive_its_own_lease() -> None:
+    """zombie-commit of a delivery of the lease before, when it has got the partition anew."""
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    story.poll("a/c")
+    story.poll("a/c", 0, lease=2)
+    story.settle("a/c", 0, lease=1)
+    story.commit("a/c")
+    assert found(story) == {"zombie-commit"}
 
 
 def test_an_owner_is_no_zombie_because_an_older_one_was_slow_to_tell() -> None:

@@ -50,6 +50,24 @@ def test_a_message_is_where_it_belongs() -> None:
     assert found(story) == set()
 
 
+def test_what_belongs_to_nowhere_known_and_what_was_sent_here_twice() -> None:
+    """wrong-destination of the one, and not of the other; nor of what says that it died."""
+    story = Story().filled(1)
+    story.put(1, value(3, dest="topic:unheard-of"))
+    story.look()
+    assert found(story) == {"wrong-destination"}
+    story = Story().filled(1)
+    for off in (1, 2):
+        story.send(value(3, dest="topic:u"), off)
+    story.look()
+    assert found(story) == set()
+    story = Story().filled(1)
+    story.put(1, value(3, dest="topic:u"))
+    story.consumer()
+    story.poll("c", 1, more={"death": "rejected"})
+    assert found(story) == set()
+
+
 def test_a_dead_letter_is_a_copy() -> None:
     """No wrong-destination in a topic that a consumer buries in, by its name or by the consumer's options."""
     story = Story().filled(2)
@@ -89,6 +107,34 @@ def test_keys_and_producers_have_no_order_among_each_other() -> None:
     story.put(3, value(0))
     story.look()
     assert found(story) == set()
+
+
+def test_what_is_stored_twice_or_numbered_backwards_is_in_order() -> None:
+    """No key-order by a second copy of an earlier one, nor where the application counts down."""
+    story = Story()
+    story.producer(on_unknown="resend")
+    for number in (0, 1):
+        story.send(value(number), number)
+    story.put(2, value(0))
+    story.look()
+    assert found(story) == set()
+    story = Story()
+    story.producer()
+    for off, number in enumerate((5, 3)):
+        story.send(value(number), off)
+    story.look()
+    assert found(story) == set()
+
+
+def test_a_key_that_moved_is_known_by_its_confirmations_too() -> None:
+    """key-moved though nobody read it; of an unknown producer nobody knows what it goes by."""
+    for known, acks, wanted in ((True, "all", {"key-moved"}), (False, "all", set()), (True, "leader", set())):
+        story = Story(partitions=2)
+        if known:
+            story.producer(acks=acks)
+        for part in (0, 1):
+            story.send(value(part), 0, part=part)
+        assert found(story) == wanted
 
 
 def test_a_key_has_one_partition() -> None:

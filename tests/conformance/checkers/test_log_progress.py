@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,32 @@ def test_how_late_a_record_comes_is_measured() -> None:
     assert "gave nothing, 108.0 ms after" in finding.text
 
 
+def test_a_record_is_known_by_those_that_lie_above_it() -> None:
+    """realtime-lag counts from the first confirmation at or above the reader's place."""
+    story = Story().filled(1)
+    story.consumer()
+    story.poll("c", 0)
+    slow = story.begin(value(1))
+    story.send(value(2), 2)
+    story.wait(50)
+    story.end(slow, 1)
+    story.poll("c")
+    (finding,) = findings(story.history(), CHECKS)
+    assert "gave nothing, 52.0 ms after" in finding.text
+
+
+@pytest.mark.parametrize("spec", [{"cleanup": "compact"}, {"retention": {"max_bytes": 9}}, {}])
+def test_where_records_go_nobody_lags(spec: dict[str, Any]) -> None:
+    """No realtime-lag in a topic that shrinks, or that was cut."""
+    story = Story(**spec).filled(2)
+    story.consumer()
+    story.poll("c", 0)
+    if not spec:
+        story.did("delete_records", dest=TOPIC, more={"before": {"0": 2}})
+    story.poll("c")
+    assert counted(story) == []
+
+
 @pytest.mark.parametrize("f", ["pause", "seek", "revoked"])
 def test_who_is_not_there_to_be_given_does_not_lag(f: str) -> None:
     """No realtime-lag of a partition that was paused, left, or sought in."""
@@ -142,6 +169,42 @@ def test_a_fault_a_stranger_and_silence_excuse_hunger() -> None:
     story.did("poll", "c", outcome="info")
     for _ in range(20):
         story.poll("c", ms=1000)
+    assert found(story) == set()
+
+
+def test_what_is_elsewhere_or_over_does_not_excuse_hunger() -> None:
+    """starvation in spite of a fault long ago, and of what another group does."""
+    story = Story().filled(2)
+    story.fault("broker")
+    story.heal("broker")
+    story.consumer("b/c", group="other")
+    story.did("pause", "b/c")
+    story.wait(60_000)
+    story.consumer()
+    story.poll("c", 0)
+    for number in range(40):
+        story.poll("c", ms=1000)
+        if number == 20:
+            story.consumer("d/c", group="other")
+    assert found(story) == {"starvation"}
+
+
+@pytest.mark.parametrize("why", ["lost", "deleted", "weak", "unknown place"])
+def test_who_waits_for_what_need_not_be_there_does_not_starve(why: str) -> None:
+    """No starvation for a record that is lost, was removed, was never promised, or lies where nobody knows."""
+    story = Story()
+    story.producer()
+    story.producer("q", acks="leader")
+    story.send(value(0), 0)
+    story.send(value(1, producer="q"), 1, "q" if why == "weak" else "p", told=why != "unknown place")
+    story.consumer(start={"name": "LATEST"} if why == "unknown place" else {"name": "EARLIEST"})
+    story.poll("c", 0)
+    for _ in range(40):
+        story.poll("c", ms=1000)
+    if why == "deleted":
+        story.did("delete_records", dest=TOPIC, more={"before": {"0": 2}})
+    if why == "lost":
+        story.look(without=(1,))
     assert found(story) == set()
 
 

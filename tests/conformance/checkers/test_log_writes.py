@@ -128,10 +128,22 @@ def test_what_was_aborted_is_not_read() -> None:
         if commit is not None:
             story.did("end", "p", txn="t1", more={"commit": commit})
         story.look()
-        assert found(story) == set()
+        assert not findings(story.history(), CHECKS)
         story.consumer(isolation=isolation)
         story.poll("c", 0)
         assert found(story) == wanted, (commit, isolation)
+
+
+def test_what_failed_within_a_transaction_is_not_there_either() -> None:
+    """G1a, though the rest was committed."""
+    story = Story()
+    story.producer()
+    story.consumer(isolation="read_uncommitted")
+    story.did("begin", "p", txn="t1")
+    story.send(value(0), 0, txn="t1", outcome="fail")
+    story.did("end", "p", txn="t1", more={"commit": True})
+    story.poll("c", 0)
+    assert found(story) == {"G1a"}
 
 
 def test_nothing_is_read_before_its_transaction_is_to_be_committed() -> None:
@@ -166,6 +178,19 @@ def test_a_write_lies_above_all_that_was_confirmed_before_it() -> None:
     story.end(one, 7)
     story.end(two, 3, "q")
     assert found(story) == set()
+
+
+def test_one_wrong_confirmation_is_one_finding() -> None:
+    """realtime-order: not each of those that lie below it; and a weak one proves nothing."""
+    for acks, told in (("all", 1), ("leader", 0)):
+        story = Story()
+        story.producer()
+        story.producer("q", acks=acks)
+        story.send(value(0), 1000)
+        for number in range(5):
+            story.send(value(number, producer="q"), number, "q")
+        named = [found for found in findings(story.history(), CHECKS) if not found.legal]
+        assert [finding.anomaly for finding in named] == ["realtime-order"] * told
 
 
 def test_a_write_of_unknown_outcome_lies_above_too_if_it_shows_up() -> None:
@@ -227,6 +252,21 @@ def test_within_a_transaction_order_holds_and_others_may_come_between() -> None:
         story.did("end", "p", txn="t1", more={"commit": True})
         assert found(story) == errors
         assert {finding.anomaly for finding in findings(story.history(), CHECKS)} == counted
+
+
+def test_outside_of_transactions_others_may_come_between() -> None:
+    """Neither int-send-skip nor anything else; within one the order holds for values that are no payloads, too."""
+    story = Story()
+    story.producer()
+    story.producer("q")
+    for off, (number, who) in enumerate(((0, "p"), (0, "q"), (1, "p"))):
+        story.send(value(number, producer=who), off, who)
+    assert not findings(story.history(), CHECKS)
+    story.did("begin", "p", txn="t1")
+    for off, val in ((4, "x"), (3, "y")):
+        story.end(story.begin(val, txn="t1"), off)
+    story.did("end", "p", txn="t1", more={"commit": True})
+    assert found(story) == {"int-nonmonotonic-send", "realtime-order"}
 
 
 def test_what_the_engine_does_not_claim_is_counted() -> None:
