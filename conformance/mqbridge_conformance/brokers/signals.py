@@ -27,12 +27,14 @@ def stop_process(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGSTOP)
     except ProcessLookupError as error:
-        raise CannotTell(f"process {pid} had ended before it could be stopped") from error
+        raise CannotTell(f"process {pid} has ended, and cannot be stopped") from error
     give_up_s = time.monotonic() + _STOPPED_S
     pause = threading.Event()
     while (state := state_of(pid)) != "T":
-        if time.monotonic() >= give_up_s or state in ("", "Z"):
-            raise CannotTell(f"process {pid} did not stop within {_STOPPED_S:g} s: its state is {state or 'gone'}")
+        if state in ("", "Z"):
+            raise CannotTell(f"process {pid} has ended, and cannot be stopped")
+        if time.monotonic() >= give_up_s:
+            raise CannotTell(f"process {pid} did not stop within {_STOPPED_S:g} s: its state is {state}")
         pause.wait(_LOOK_EVERY_S)
 
 

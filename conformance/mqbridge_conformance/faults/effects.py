@@ -156,10 +156,10 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
         if end.err is not None and end.err.code in ASKED_FOR:
             continue
         if end.kind == "fail":
-            found["failed"] += end.t <= window.resumed
+            found["failed"] += 1
         elif end.kind == "info":
-            found["of unknown outcome"] += end.t <= window.resumed
-        elif end.t > window.healing and (invoke.who, invoke.f) not in through and not _idle(end):
+            found["of unknown outcome"] += 1
+        elif invoke.t < window.healing < end.t and (invoke.who, invoke.f) not in through and not _idle(end):
             found["held until it was over"] += 1
         elif delay_ns and end.t - invoke.t >= delay_ns and not _idle(end):
             found["slower"] += 1
@@ -167,9 +167,9 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
 
 
 def _met(operation: Operation, window: _Window) -> bool:
-    """It was under way at some time between the trying and the healing."""
+    """It was under way at some time between the trying and the resuming."""
     ended = operation.ended_t
-    return operation.invoke.t < window.healed and (ended is None or ended > window.tried)
+    return operation.invoke.t < window.resumed and (ended is None or ended > window.tried)
 
 
 def _idle(end: Event) -> bool:
@@ -209,4 +209,4 @@ def _moved(history: History, window: _Window) -> int:
 
 def _at_the_link(heal: Operation | None) -> dict[str, int]:
     more = {} if heal is None or heal.end is None else heal.end.more
-    return {called: int(more[name]) for name, called in _AT_THE_LINK.items() if more.get(name)}
+    return {called: int(more.get(name, 0)) for name, called in _AT_THE_LINK.items()}

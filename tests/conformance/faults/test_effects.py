@@ -111,14 +111,17 @@ def test_an_error_about_what_was_asked_for_is_no_effect(writer: Writer) -> None:
     assert not writer.only().had_effect
 
 
-def test_what_was_in_flight_and_failed_after_the_healing_counts(writer: Writer) -> None:
-    """Until work is done again: a failure later than that is another matter."""
-    writer.operation("send", 150, 260, "info", err=LOST)
+def test_what_met_the_fault_and_failed_after_the_healing_counts(writer: Writer) -> None:
+    """In flight, or begun before work was done again, however late it fails; what begins after that is another
+    matter."""
     writer.fault(100, 200)
+    writer.operation("send", 150, 600, "info", err=LOST)
     writer.operation("send", 270, 280)
     assert writer.only().counts == {"invoked": 1, "of unknown outcome": 1}
+    writer.operation("send", 210, 500, "info", err=LOST)
+    assert writer.only().counts == {"invoked": 1, "of unknown outcome": 2}
     writer.operation("send", 290, 300, "info", err=LOST)
-    assert writer.only().counts == {"invoked": 1, "of unknown outcome": 1}
+    assert writer.only().counts == {"invoked": 1, "of unknown outcome": 2}
 
 
 def test_what_was_held_until_it_was_over_is_an_effect(writer: Writer) -> None:
@@ -201,14 +204,17 @@ def test_what_the_link_saw_is_an_effect(writer: Writer, name: str) -> None:
 
 
 def test_each_fault_has_its_own_window(writer: Writer) -> None:
-    """The heal of one is not that of another, and what failed under one is not laid to the other."""
+    """The heal of one is not that of another within it, and what failed under one is not laid to the other."""
     writer.fault(100, 200)
     writer.operation("send", 150, 160, "info", err=LOST)
     writer.operation("send", 250, 251)
     writer.fault(300, 400)
     writer.fault(320, 350, "kill")
+    writer.operation("send", 355, 356)
+    writer.operation("send", 370, 375, "info", err=LOST)
+    writer.operation("send", 450, 451)
     assert [(found.what, found.had_effect) for found in effects(History(writer.events))] == [
         ("pause", True),
-        ("pause", False),
+        ("pause", True),
         ("kill", False),
     ]

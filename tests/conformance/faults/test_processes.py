@@ -75,11 +75,11 @@ def test_healing_a_stopped_party_that_was_killed_is_harmless(party: ProcessParty
 def test_a_party_that_has_ended_cannot_be_stopped(party: ProcessParty, recorder: Recorder) -> None:
     """Nobody takes a signal that reached nobody for a fault."""
     party.stop(WAIT_S)
-    with pytest.raises(CannotTell, match="ended before"):
+    with pytest.raises(CannotTell, match="has ended"):
         stop_party(recorder, party)
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         wait_until(lambda: state_of(dead.pid) == "Z", WAIT_S)
-        with pytest.raises(CannotTell, match="did not stop"):
+        with pytest.raises(CannotTell, match="has ended"):
             stop_process(dead.pid)
 
 

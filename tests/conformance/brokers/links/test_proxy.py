@@ -214,6 +214,7 @@ def test_a_delay_makes_every_byte_late_and_changes_no_order(proxy: Proxy, client
     assert proxy.hurry() == {"late": 28}
     client.sendall(word("four"))
     assert read(client, 5) == word("four")
+    assert proxy.hurry() == {"late": 28}, "what came after that was not late"
 
 
 def drop(proxy: Proxy, way: Way, *names: str, times: int = 1) -> tuple[Dropping, list[str]]:
