@@ -55,9 +55,9 @@ def _firsts(facts: Facts, dest: str, stories: list[Story]) -> list[_First]:
 
 
 def _plain(facts: Facts, story: Story) -> bool:
-    """Sent once, confirmed, and due at once."""
-    send = story.sends[0]
-    return send.ok_t != NEVER and not send.invoke.more.get("delay_s") and facts.copies(story) == 1
+    """Sent once, confirmed, due at once, and not handled by workers, who tell of what they took in any order."""
+    send, told = story.sends[0], story.leases[0].event.more.get("handler")
+    return send.ok_t != NEVER and not send.invoke.more.get("delay_s") and not told and facts.copies(story) == 1
 
 
 def _first_return(stories: list[Story]) -> int:

@@ -53,6 +53,16 @@ def test_first_in_first_out() -> None:
     ]
 
 
+def test_workers_tell_in_any_order() -> None:
+    """What a consumer's handlers tell of, each in its own thread, says nothing about the order in which it came."""
+    tale = sent("a", "b")
+    taker = tale.consumer()
+    for val in ("b", "a"):
+        taker.shown(val, 1, False, handler=True).ack()
+    seen_again(taker)
+    assert tale.errors() == []
+
+
 def test_order_is_by_when_they_were_sent() -> None:
     """Pipelined: not by when they were confirmed."""
     tale = Tale()
