@@ -36,8 +36,11 @@ def run_drains(env: Env) -> None:
         pause.wait(0.02)
         finished.append(delivery.raw)
 
+    late = threading.Timer(env.patience_s, stop.set)  # what does not come would be waited for without end
+    late.start()
     with env.bus.consumer(queue, prefetch=STOP_AT) as consumer:
         stats = consumer.run(handle, workers=WORKERS, order="none", stop=stop)
+    late.cancel()
     env.equal(sorted(finished, key=repr), sorted(handled, key=repr), "handlers that finished", anomaly="lost")
     env.equal(stats.handled, len(handled), "how many run() says that it handled", anomaly="count-wrong")
     env.check(STOP_AT <= len(handled) < MESSAGES, f"{len(handled)} were handled by one that was stopped at {STOP_AT}")

@@ -30,9 +30,10 @@ def message_ttl(env: Env) -> None:
     of_message = env.send(long, [0], "message", expires_in_s=TTL_S)
     lives = env.send(long, [0], "neither") + env.send(long, [1], "neither", expires_in_s=LONG_S)
     began_s = time.monotonic()
-    (last,) = env.send(short, [1], "queue")
-    of_queue.append(last)
-    _not_before(env, lambda: last in _letters(env, short), began_s)
+    (last_short,), (last_long,) = env.send(short, [1], "queue"), env.send(long, [1], "message", expires_in_s=TTL_S)
+    of_queue.append(last_short)
+    of_message.append(last_long)
+    _not_before(env, lambda: last_short in _letters(env, short) or last_long in _letters(env, long), began_s)
     with env.bus.consumer(short) as of_short, env.bus.consumer(long) as of_long:
         kept: list[mq.Delivery[Any]] = []
 
@@ -43,7 +44,8 @@ def message_ttl(env: Env) -> None:
             kept.extend(of_long.poll(timeout=0.01))
             return _letters(env, short), _letters(env, long)
 
-        env.eventually(expired, (sorted(of_queue), of_message), "dead letters of what expired", anomaly="ttl-ignored")
+        due = sorted(of_queue), sorted(of_message)
+        env.eventually(expired, due, "dead letters of what expired", anomaly="ttl-ignored")
         env.count("expired", len(of_queue) + len(of_message))
         if len(kept) < len(lives):
             kept += env.receive(of_long, len(lives) - len(kept), "what has time left", anomaly="ttl-early")
@@ -57,7 +59,7 @@ def message_ttl(env: Env) -> None:
 
 
 def _not_before(env: Env, dead: Callable[[], bool], began_s: float) -> None:
-    """Until the time of the last one is over it has not died; and then wait until it is over for the broker too."""
+    """Until the time of the last ones is over they have not died; and then wait until it is over for the broker too."""
     pause = threading.Event()
     while True:
         try:
