@@ -5,6 +5,7 @@ The rule: what is shown is what the results file has, so that a run that was cut
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from mqbridge_conformance.targets import Target, targets_for
 
 __all__ = ["teeth"]
 
+HUNG: Final = 3
 PATIENCE_S: Final = 3.0
 """Short: most runs end by waiting for what a broken engine never gives."""
 
@@ -67,19 +69,24 @@ def teeth(
     saboteurs = [saboteur for code, saboteur in SABOTEURS.items() if not codes or code in codes]
     with tempfile.TemporaryDirectory() as folder:
         file = results or Path(folder) / "results.jsonl"
-        for trial in matrix.trials(
-            lambda: _targets(target),
-            scenarios,
-            saboteurs,
-            wanted=is_killer if quick else lambda _scenario, _saboteur: True,
-            probability=probability,
-            seed=seed,
-            patience_s=patience,
-            known=matrix.read(file),
-            keep=keep,
-        ):
-            matrix.write(trial, file)
-            click.echo(showing.line(trial), err=True)
+        try:
+            for trial in matrix.trials(
+                lambda: _targets(target),
+                scenarios,
+                saboteurs,
+                wanted=is_killer if quick else lambda _scenario, _saboteur: True,
+                probability=probability,
+                seed=seed,
+                patience_s=patience,
+                known=matrix.read(file),
+                keep=keep,
+            ):
+                matrix.write(trial, file)
+                click.echo(showing.line(trial), err=True)
+        except matrix.Hung as hung:
+            matrix.write(hung.trial, file)
+            click.echo(f"{showing.line(hung.trial)}: run the same again with --results to go on", err=True)
+            os._exit(HUNG)  # its threads would hold up the end of this process
         columns = {made.name for made in _targets(target)}
         found = matrix.Matrix(
             trial

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import BlockView, PassingQueueSubscription, PassingTopicSubscription
 
 __all__ = [
-    "AcceptsLateVerbs",
     "CountsReleases",
     "DropsWhatItHolds",
     "ForgetsAttempts",
@@ -158,16 +156,6 @@ class DropsWhatItHolds(PassingQueueSubscription):
             self.inner.close(done)
             return
         self.inner.settle([spi.SettleVerb("ack", held)], lambda _refused, _error: self.inner.close(done))
-
-
-class AcceptsLateVerbs(PassingQueueSubscription):
-    """S29: a verb that comes too late is answered as if it had been applied, and so is one on what was lost."""
-
-    def settle(self, verbs: Sequence[spi.SettleVerb], done: spi.Completion[tuple[int, ...]]) -> None:
-        def settled(refused: tuple[int, ...] | None, error: mq.MqbridgeError | None) -> None:
-            done(tuple(token for token in refused or () if not self.strikes.here(self.spec.queue)), error)
-
-        super().settle(verbs, settled)
 
 
 class NeverResumes(PassingQueueSubscription):

@@ -5,6 +5,7 @@ The rule: each is a channel that changes one thing of a message before the engin
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from mqbridge_conformance.saboteurs.passing import Message, PassingChannel
@@ -20,6 +21,7 @@ __all__ = [
     "LosesHeaders",
     "LosesKeys",
     "Misplaces",
+    "WritesAtOpening",
 ]
 
 LIBRARY: Final = "mqbridge-"
@@ -82,6 +84,16 @@ class DamagesPayloads(PassingChannel):
             turned = bytes((message.value[middle] ^ 1,))
             message = message._replace(value=message.value[:middle] + turned + message.value[middle + 1 :])
         return self.put(message)
+
+
+class WritesAtOpening(PassingChannel):
+    """S54: a topic or queue that is opened to be sent to gets a message that nobody sent."""
+
+    def opened(self) -> None:
+        if self.destination.kind != "exchange" and self.strikes.here(self.destination):
+            with self.lock:
+                self.put_as(None, Message(b"nobody sent this", None, None, None, secrets.token_hex(8), None))
+            self.inner.seal()
 
 
 class Misplaces(PassingChannel):

@@ -11,12 +11,13 @@ import enum
 import json
 import re
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mqbridge_conformance.results import Report, ScenarioResult, Verdict
+from mqbridge_conformance.results import CannotTell, Report, ScenarioResult, Verdict
 from mqbridge_conformance.runner import asked, run_scenario
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.saboteur import Saboteur
@@ -25,7 +26,7 @@ from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
-__all__ = ["UNBROKEN", "Fate", "Matrix", "Trial", "attempt", "read", "trials", "write"]
+__all__ = ["UNBROKEN", "Fate", "Hung", "Matrix", "Trial", "attempt", "read", "trials", "write"]
 
 UNBROKEN: Final = "-"
 """In the place of a saboteur's code: the scenario as it is. In that of `EVERY` its anomalies are the codes of those
@@ -33,6 +34,8 @@ that had an opportunity."""
 SEEDS: Final = 3
 """A rare saboteur that did not strike is tried with so many seeds."""
 LONGEST_REASON: Final = 400
+HANG_S: Final = 60.0
+"""A run that has not ended so long after its patience is over ten times hangs."""
 WORTH_SCOUTING: Final = 5
 """For more saboteurs than that a run that finds out who has an opportunity costs less than it saves."""
 
@@ -89,8 +92,38 @@ def names(saboteur: Saboteur, anomalies: Iterable[str], reason: str) -> bool:
     return by_words or not set(saboteur.anomalies).isdisjoint(anomalies)
 
 
+class Hung(Exception):
+    """A scenario that waits without end for what a broken engine never gives: its own defect. It cannot be ended, so
+    nothing more can be run in this process; `trial` says what there is to say."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.reason)
+        self.trial = trial
+
+
 def attempt(target: Target, scenario: Scenario, plan: Plan | None, patience_s: float, keep: Path | None) -> Trial:
-    """One run on a target that is started for it. Histories of failures are kept in `keep`, or not at all."""
+    """One run on a target that is started for it. Histories of failures are kept in `keep`, or not at all. `Hung` if
+    it does not end."""
+    ended: list[Trial] = []
+    thread = threading.Thread(
+        target=lambda: ended.append(_attempt(target, scenario, plan, patience_s, keep)), daemon=True, name="trial"
+    )
+    thread.start()
+    limit_s = 10 * patience_s + HANG_S
+    thread.join(limit_s)
+    if ended:
+        return ended[0]
+    if not thread.is_alive():
+        raise CannotTell(f"{scenario.name} could not be run on {target.name!r}: its thread has died")
+    plan = plan or Plan(UNBROKEN)
+    reason = f"it did not end within {limit_s:g} s"
+    trial = Trial(
+        target.name, scenario.name, plan.code, plan.probability, plan.seed, Verdict.UNKNOWN, (), 1, limit_s, reason
+    )
+    raise Hung(trial)
+
+
+def _attempt(target: Target, scenario: Scenario, plan: Plan | None, patience_s: float, keep: Path | None) -> Trial:
     with tempfile.TemporaryDirectory(prefix="mqbridge-teeth-") as folder:
         told = Path(folder) / "strikes.jsonl"
         histories = keep or Path(folder) / "histories"

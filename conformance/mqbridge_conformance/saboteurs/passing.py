@@ -73,6 +73,9 @@ class PassingChannel:
         """Before it is opened at the engine, which `then` does."""
         then()
 
+    def opened(self) -> None:
+        """It is open at the engine, as `inner`, and the portable layer does not have it yet."""
+
     def partitioner(self, given: spi.Partitioner | None) -> spi.Partitioner | None:
         """What the engine is given in the place of the partitioner."""
         return given

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_conformance.saboteurs.passing import BlockView, PassingQueueSubscription
+from mqbridge_conformance.saboteurs.passing import BlockView, Message, PassingQueueSubscription
 
 __all__ = [
     "AcksAreReleases",
@@ -133,15 +135,17 @@ class WritesDeadLettersTwice(_KnowsItsQueue):
 
     def settle(self, verbs: Sequence[spi.SettleVerb], done: spi.Completion[tuple[int, ...]]) -> None:
         every = [(verb._replace(tokens=(token,)), token) for verb in verbs for token in verb.tokens]
-        dying = [(verb, token) for verb, token in every if token in self.out and self.dies(verb, token)]
         copies = [
-            (*self.out[token], verb) for verb, token in dying if self.strikes.here(self.spec.queue, verb=verb.verb)
+            (*self.out[token], verb)
+            for verb, token in every
+            if token in self.out and self.dies(verb, token) and self.strikes.here(self.spec.queue, verb=verb.verb)
         ]
-        if copies:
-            self.letters = self.letters or _Letters(self.connection, self.known)
-            for block, index, verb in copies:
-                self.letters.write(block, index, verb)
-        super().settle(verbs, done)
+        settle = partial(super().settle, verbs, done)
+        if not copies:
+            settle()
+            return
+        self.letters = self.letters or _Letters(self.connection, self.known)
+        self.letters.write([_letter(self.known, *copy) for copy in copies], settle)
 
     def close(self, done: spi.Completion[None]) -> None:
         if self.letters is not None:
@@ -149,50 +153,74 @@ class WritesDeadLettersTwice(_KnowsItsQueue):
         super().close(done)
 
 
-class _Letters:
-    """Writes dead letters of a queue beside its engine. Implements the SPI's Reports, and hears nothing."""
+def _letter(queue: mq.Queue[Any], block: spi.Block, index: int, verb: spi.SettleVerb) -> Message:
+    """What the engine writes when that verb makes a dead letter of it."""
+    told = {
+        "mqbridge-death-reason": "rejected" if verb.verb == "reject" else "max-attempts",
+        "mqbridge-death-queue": queue.name,
+        "mqbridge-death-attempts": str(block.attempt(index)),
+        "mqbridge-death-at-ms": str(int(time.time() * 1000)),
+        "mqbridge-death-error": verb.text or "",
+    }
+    headers = (*(block.headers(index) or ()), *((name, text.encode()) for name, text in told.items()))
+    name = block.message_id(index)
+    return Message(block.raw(index), block.key(index), headers, block.timestamp_ms(index), name, None)
 
-    def __init__(self, connection: spi.Connection, queue: Any) -> None:
-        self._queue = queue
+
+class _Letters:
+    """Writes to the dead-letter queue of a queue beside its engine; implements the SPI's Reports."""
+
+    def __init__(self, connection: spi.Connection, queue: mq.Queue[Any]) -> None:
         self._sender = connection.open_sender(SENDER)
         self._lock = threading.Lock()
         self._channel: spi.Channel | None = None
-        self._waiting: list[tuple[Any, ...]] = []
-        self._sender.channel(queue.dead_letter, None, self, self._opened)
+        self._waiting: deque[tuple[Sequence[Message], Callable[[], None]]] = deque()
+        self._open = 0
+        self._then: Callable[[], None] | None = None
+        if queue.dead_letter is not None:
+            self._sender.channel(queue.dead_letter, None, self, self._opened)
+
+    def write(self, messages: Sequence[Message], then: Callable[[], None]) -> None:
+        """Append them, and go on when all of them are there."""
+        with self._lock:
+            self._waiting.append((messages, then))
+        self._next()
 
     def _opened(self, channel: spi.Channel | None, _error: mq.MqbridgeError | None) -> None:
-        with self._lock:
-            self._channel = channel
-            waiting, self._waiting = self._waiting, []
-        for message in waiting:
-            self._append(message)
+        self._channel = channel
+        self._next()
 
-    def write(self, block: spi.Block, index: int, verb: spi.SettleVerb) -> None:
-        told = {
-            "mqbridge-death-reason": "rejected" if verb.verb == "reject" else "max-attempts",
-            "mqbridge-death-queue": self._queue.name,
-            "mqbridge-death-attempts": str(block.attempt(index)),
-            "mqbridge-death-at-ms": str(int(time.time() * 1000)),
-            "mqbridge-death-error": verb.text or "",
-        }
-        headers = (*(block.headers(index) or ()), *((name, text.encode()) for name, text in told.items()))
-        name = block.message_id(index)
-        message = (block.raw(index), block.key(index), headers, block.timestamp_ms(index), name, None)
+    def _next(self) -> None:
         with self._lock:
-            if self._channel is None:
-                self._waiting.append(message)
+            if self._channel is None or self._then is not None or not self._waiting:
                 return
-        self._append(message)
-
-    def _append(self, message: tuple[Any, ...]) -> None:
-        if self._channel is not None:
+            messages, self._then = self._waiting.popleft()
+            self._open = len(messages)
+        for message in messages:
             self._channel.append(*message)
-            self._channel.seal()
+        self._channel.seal()
+
+    def _reported(self, count: int) -> None:
+        with self._lock:
+            self._open -= count
+            if self._open:
+                return
+            then, self._then = self._then, None
+        if then is not None:
+            then()
+        self._next()
 
     def close(self) -> None:
         self._sender.close(lambda _result, _error: None)
 
-    def confirmed(self, first: int, count: int, partition: int | None, base_offset: int | None) -> None: ...
-    def confirmed_at(self, sequence: Sequence[int], partition: int | None, base_offset: int | None) -> None: ...
-    def failed(self, sequence: Sequence[int], error: mq.MqbridgeError) -> None: ...
-    def room(self) -> None: ...
+    def confirmed(self, first: int, count: int, partition: int | None, base_offset: int | None) -> None:
+        self._reported(count)
+
+    def confirmed_at(self, sequence: Sequence[int], partition: int | None, base_offset: int | None) -> None:
+        self._reported(len(sequence))
+
+    def failed(self, sequence: Sequence[int], error: mq.MqbridgeError) -> None:
+        self._reported(len(sequence))
+
+    def room(self) -> None:
+        """Few are written at a time: there always is."""

@@ -198,6 +198,7 @@ class _Sender:
             outer.inner = inner
             outer.siblings = self._channels
             self._channels.append(outer)
+            outer.opened()
             done(outer, None)
 
         outer.opening(lambda: self._inner.channel(destination, outer.partitioner(partitioner), outer, opened))

@@ -92,24 +92,6 @@ def test_s15_and_s28_do_not_give_back_what_they_hold(tmp_path: Path) -> None:
             assert bus.clean.admin.depth(QUEUE) == left
 
 
-def test_s29_accepts_a_verb_that_comes_too_late(tmp_path: Path) -> None:
-    """The queue is gone, and with it the lease; the commit says nothing of it."""
-    for code in ("S29", "M29"):  # the second is not about that: with it, it is told
-        (tmp_path / code).mkdir()
-        with pair(code, tmp_path / code) as bus:
-            send(bus)
-            consumer = bus.broken.consumer(QUEUE)
-            (held,) = receive(consumer, 1)
-            held.ack()
-            bus.clean.admin.delete(QUEUE)
-            if code == "S29":
-                consumer.commit(10)
-            else:
-                with pytest.raises(mq.LeaseLost):
-                    consumer.commit(10)
-            consumer.close()
-
-
 def test_s31_gives_back_at_once(tmp_path: Path) -> None:
     """What is to come in a minute comes now."""
     with pair("S31", tmp_path) as bus:

@@ -67,6 +67,16 @@ def test_s02_sends_to_another_destination_of_its_kind(tmp_path: Path) -> None:
         assert bus.clean.admin.depth(QUEUE) == 1
 
 
+def test_s54_writes_what_nobody_sent(tmp_path: Path) -> None:
+    """One message more, before the first that was sent; the receipts of those name the places they have."""
+    with pair("S54", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.broken.admin.ensure(TOPIC, QUEUE)
+        assert [producer.send(TOPIC, b"x").result(10).offset for _ in range(2)] == [1, 2]
+        assert bus.values(TOPIC) == [b"nobody sent this", b"x", b"x"]
+        producer.send(QUEUE, b"x").result(10)
+        assert bus.clean.admin.depth(QUEUE) == 2
+
+
 def test_s03_loses_the_key(tmp_path: Path) -> None:
     """The value arrives without it."""
     with pair("S03", tmp_path) as bus, bus.broken.producer() as producer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.results import CheckFailed
-from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, showing
+from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, matrix, showing
 from mqbridge_conformance.saboteurs.command import teeth
 from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, trials, write
 from mqbridge_conformance.saboteurs.strikes import EVERY
@@ -82,6 +84,22 @@ def test_a_kill_takes_a_strike_a_failure_and_the_name() -> None:
     assert replace(RUN, verdict="UNKNOWN").fate is Fate.UNKNOWN
     assert replace(RUN, verdict="PASS-EMULATED").fate is Fate.SURVIVED
     assert replace(RUN, anomalies=("duplicate",)).fate is Fate.NOTICED
+
+
+def test_a_scenario_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it for ever, and what it proves is unknown."""
+    released = threading.Event()
+
+    @scenario("hangs", "waits for what does not come")
+    def hangs(env: Env) -> None:
+        released.wait(60)
+
+    monkeypatch.setattr(matrix, "HANG_S", 0.1)
+    with pytest.raises(matrix.Hung) as caught:
+        list(trials(memory, [hangs], [SABOTEURS["M02"]], patience_s=0.1))
+    released.set()
+    assert caught.value.trial.verdict == "UNKNOWN"
+    assert caught.value.trial.scenario == "hangs"
 
 
 def test_what_is_known_is_not_run_again(tmp_path: Path) -> None:
