@@ -24,7 +24,7 @@ from mqbridge_conformance.history import Payload, Recorder
 from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
 from mqbridge_conformance.opening import open_bus
 from mqbridge_conformance.parties import Party
-from mqbridge_conformance.results import CheckFailed, Evidence
+from mqbridge_conformance.results import CannotTell, CheckFailed, Evidence
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
@@ -48,6 +48,8 @@ class Env:
         self.recorder = Recorder(folder, "main")
         self.observer = RecordedObserver(target.observer, self.recorder)
         self.faults = Faults(target, self.recorder)
+        self.blind: list[str] = []
+        """What nobody could look at in the end though it can be told: then no pass means anything."""
         self._token = secrets.token_hex(4)
         self._parties: list[Party] = []
         self._programs: Counter[str] = Counter()
@@ -130,15 +132,16 @@ class Env:
 
     def connect(self, **options: Any) -> mq.Bus:
         """Another connection of this process, closed at the end; `options` are those of `mqbridge.connect`."""
-        bus = self.target.connect(self.recorder, **options)
-        self._buses.append(bus)
-        return recording.connect(bus, self.recorder)
+        return self._recorded(self.target.connect(self.recorder, **options))
 
     def connect_to(self, url: str, **options: Any) -> mq.Bus:
         """A connection to another broker of the same engine, under test as well; closed at the end."""
-        bus = open_bus(url, recorder=self.recorder, **options)
-        self._buses.append(bus)
-        return recording.connect(bus, self.recorder)
+        return self._recorded(open_bus(url, recorder=self.recorder, **options))
+
+    def _recorded(self, bus: mq.Bus) -> mq.Bus:
+        # The recorded one is closed at the end, so that its clients that are open then are told to have ended.
+        self._buses.append(recording.connect(bus, self.recorder))
+        return self._buses[-1]
 
     def spawn(self, program: str, **args: Any) -> Party:
         """A worker program as another party, stopped at the end."""
@@ -304,13 +307,13 @@ class Env:
 
     def _look(self) -> None:
         """The last word, for the checkers: what is there when everybody has gone, however the body ended. What an
-        observer cannot tell is left out."""
-        names = self._seen(self.observer.names)
+        observer cannot tell of a queue or a group is left out; one that sees nothing of a topic is blind."""
+        names = self._seen(self.observer.names, blind=True)
         if names is None:
             return
         for made in self._made:
             if isinstance(made, mq.Topic) and made.name in names.topics:
-                self._seen(partial(self.observer.records, made.name))
+                self._seen(partial(self.observer.records, made.name), blind=True)
             elif isinstance(made, mq.Queue) and made.name in names.queues:
                 self._seen(partial(self.observer.messages, made.name))
                 self._seen(partial(self.observer.counts, made.name))
@@ -319,11 +322,15 @@ class Env:
         for group in self._groups:
             self._seen(partial(self.observer.committed, group))
 
-    def _seen(self, look: Callable[[], T]) -> T | None:
+    def _seen(self, look: Callable[[], T], *, blind: bool = False) -> T | None:
+        """What `look` gives; nothing where it cannot tell, which is `blind` where it must be able to."""
         try:
             return look()
-        except Exception as error:  # noqa: BLE001 - observers are clients of many kinds, and what is away is not told
-            self.evidence.note(f"at the end an observer could not tell something: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - observers are clients of many kinds; what they could not see is told
+            told = f"at the end an observer could not tell something: {type(error).__name__}: {error}"
+            if blind or not isinstance(error, CannotTell):
+                self.blind.append(told)
+            self.evidence.note(told)
             return None
 
     def _remove(self) -> None:

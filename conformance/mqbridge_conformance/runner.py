@@ -154,6 +154,8 @@ def _run(
             verdict, reason = Verdict.FAIL, left
         elif left:
             evidence.note(left)
+        if env.blind and verdict.green:
+            verdict, reason = Verdict.UNKNOWN, "; ".join(env.blind)
     seconds = time.monotonic() - began_s
     return _result(scenario, target, verdict, reason, evidence, seconds, claims, anomaly, seed), claims
 

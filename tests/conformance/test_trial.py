@@ -10,6 +10,7 @@ import pytest
 from mqbridge_conformance.checkers import Checker, Judge, Judgement, Profile, catalogue
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.history import History, load
+from mqbridge_conformance.observers import PublicObserver, Record
 from mqbridge_conformance.results import CannotTell, ScenarioResult, Verdict
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenario import Scenario, scenario
@@ -62,9 +63,7 @@ def test_what_a_checker_finds_fails_a_body_that_saw_nothing(target: Target, monk
     assert found.anomalies == ("lost-write",)
 
 
-def test_a_checkers_error_outweighs_an_arrangement_that_failed(
-    target: Target, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkers_error_outweighs_an_arrangement_that_failed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """UNKNOWN of the body does not hide it, and both reasons are told."""
 
     def body(env: Env) -> None:
@@ -129,6 +128,37 @@ def test_a_fault_that_did_nothing_is_no_pass(target: Target, monkeypatch: pytest
     real = judged(target, monkeypatch, toy(busy, fault=True))
     assert real.verdict is Verdict.PASS, real.reason
     assert "1 came again" in real.faults[0]
+
+
+def test_nobody_can_pass_before_an_observer_that_sees_nothing(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in a topic in the end is the proof of most; where it could not be looked at, nothing is green."""
+
+    def body(env: Env) -> None:
+        env.topic()
+        checked(env)
+
+    def blind(self: PublicObserver, topic: str) -> list[Record]:
+        raise OSError("no such socket")
+
+    assert judged(target, monkeypatch, toy(body)).verdict is Verdict.PASS
+    monkeypatch.setattr(PublicObserver, "records", blind)
+    found = judged(target, monkeypatch, toy(body))
+    assert found.verdict is Verdict.UNKNOWN
+    assert "OSError: no such socket" in found.reason
+
+
+def test_a_client_that_is_open_in_the_end_is_told_to_have_ended(
+    target: Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is closed with the run's own connection; else what it held would be thought to be held still."""
+
+    def body(env: Env) -> None:
+        checked(env)
+        env.bus.consumer(env.queue())
+
+    found = judged(target, monkeypatch, toy(body), keep=tmp_path)
+    closed = load(Path(found.history)).operations("close")
+    assert [(end.invoke.client, end.outcome) for end in closed] == [("queue-consumer-1", "ok")]
 
 
 def test_the_history_of_what_is_not_green_is_kept(

@@ -28,9 +28,15 @@ def may_repeat(logs: Logs, sent: Sent) -> str:
         return UNKNOWN
     if options.get("on_unknown") == "resend":
         return "its producer was told to send again what it does not know about"
+    return _not_idempotent(options)
+
+
+def _not_idempotent(options: Mapping[str, Any]) -> str:
+    """Idempotence is had with acks='all' alone, and then unless it is declined (KIP-679)."""
     if options.get("idempotent") is False:
         return "its producer was told to do without idempotence"
-    return ""
+    acks = options.get("acks", "all")
+    return "" if acks == "all" else f"with acks={acks!r} there is no idempotence"
 
 
 def may_reorder(logs: Logs, profile: Profile, sent: Sent) -> str:

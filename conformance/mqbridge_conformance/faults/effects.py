@@ -202,9 +202,17 @@ def _again(history: History, window: _Window) -> int:
 
 def _moved(history: History, window: _Window) -> int:
     """Partitions that changed hands, of members that were there before; a member that joins meanwhile moves them by
-    joining."""
+    joining, and one that leaves by leaving."""
     members = {event.who for event in history.of("open", "assigned") if event.t < window.tried}
-    return sum(event.who in members and window.tried <= event.t <= window.resumed for event in history.of(*_MOVES))
+    leaving: dict[str, int] = {}
+    for event in history.of("close"):
+        leaving.setdefault(event.who, event.t)
+    return sum(
+        event.who in members
+        and window.tried <= event.t <= window.resumed
+        and event.t < leaving.get(event.who, event.t + 1)
+        for event in history.of(*_MOVES)
+    )
 
 
 def _at_the_link(heal: Operation | None) -> dict[str, int]:

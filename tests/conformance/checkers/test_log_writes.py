@@ -70,6 +70,7 @@ def test_a_message_sent_once_is_stored_once() -> None:
         ({}, False, {"duplicate"}),
         ({"on_unknown": "resend"}, False, set()),
         ({"idempotent": False}, False, set()),
+        ({"acks": "leader"}, False, set()),  # idempotence needs acks='all'
         ({}, True, set()),
     ):
         story = Story()

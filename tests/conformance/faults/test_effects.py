@@ -185,6 +185,16 @@ def test_assignments_of_members_that_were_there_are_an_effect(writer: Writer) ->
     assert writer.only().counts["assignments moved"] == 1
 
 
+def test_a_member_that_leaves_is_no_effect(writer: Writer) -> None:
+    """What it gives up when it closes it gives up by closing, however long the fault lasts."""
+    writer.add(1, "ok", "open", client="c")
+    writer.add(2, "ok", "assigned", client="c", dest="topic:t", part=0)
+    writer.fault(10, None, "sigkill", "idle")
+    writer.operation("close", 20, 30)
+    writer.add(29, "ok", "revoked", client="c", dest="topic:t", part=0)
+    assert not writer.only().had_effect
+
+
 def test_what_took_longer_than_the_delay_is_an_effect(writer: Writer) -> None:
     """A delay is told with its length; what is faster did not go that way."""
     writer.fault(100, 300, "delay", "link", delay_s=0.05)
