@@ -160,7 +160,8 @@ def compare_command(first: Path, second: Path) -> None:
 def judge_command(history: Path) -> None:
     """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
 
-    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell.
+    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell, and if there is
+    nothing in it to look at.
     """
     try:
         found = load(history)
@@ -174,6 +175,8 @@ def judge_command(history: Path) -> None:
     for finding in (error for judgement in judgements for error in judgement.errors):
         click.echo(f"\n{finding.anomaly} at {finding.where}: {finding.text}")
         click.echo(timeline(finding.witness, around(found, finding)))
+    if not any(judgement.looked_at for judgement in judgements):
+        raise click.ClickException(f"{history}: nothing in it was looked at, so it shows nothing")
     if any(judgement.outcome is not Outcome.VALID for judgement in judgements):
         raise click.exceptions.Exit(1)
 

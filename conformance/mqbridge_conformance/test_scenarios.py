@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pytest
 
 from mqbridge_conformance.plugin import Conformance
 from mqbridge_conformance.scenario import Scenario
@@ -13,9 +13,10 @@ def test_scenario(
     mq_conformance: Conformance,
     mq_target: Target,
     mq_scenario: Scenario,
-    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     """What the scenario says, on this target."""
     result = mq_conformance.judge(mq_target, mq_scenario)
-    record_property("mq_verdict", result.verdict.value)
+    # Not by record_property, which warns where JUnit XML is written in the form that CI servers read.
+    request.node.user_properties.append(("mq_verdict", result.verdict.value))
     assert result.verdict.green, f"{result.verdict}: {result.reason}"

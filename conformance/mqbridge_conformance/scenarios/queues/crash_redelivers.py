@@ -17,6 +17,7 @@ MESSAGES, ACKED = 10, 3
     needs=(Cap.WORK_SHARING, Cap.ACK, Cap.ATTEMPT_NUMBER, Cap.REDELIVERED, Cap.MAX_ATTEMPTS, Cap.DEAD_LETTER),
     proves=(Cap.ATTEMPT_NUMBER, Cap.REDELIVERED),
     exercises=("kills", "redelivered", "attempts_counted_to_the_limit"),
+    fault=True,
 )
 def crash_redelivers(env: Env) -> None:
     queue = env.queue(max_attempts=3)

@@ -24,6 +24,7 @@ from mqbridge_conformance.scenario import scenario
     ),
     proves=(Cap.ATTEMPT_NUMBER, Cap.REDELIVERED, Cap.RETRY_COUNTED, Cap.RELEASE_UNCOUNTED),
     exercises=("kills", "attempts"),
+    fault=True,
 )
 def attempts_counted(env: Env) -> None:
     queue = env.queue(max_attempts=7)
