@@ -5,10 +5,10 @@ and what the application asked for (a retry, a wrong name) is not an effect of a
 when it is tried and ends when those who had work before it have work again after it was healed, for what was in
 flight comes back only then; a fault that is never healed lasts to the end.
 
-What counts as an effect: operations that failed or have no known outcome; those held up until it was over, where
-nothing of their kind got through meanwhile; those of a dead process that never ended; those that took longer than a
-delay that was added; messages that came again; assignments that moved; and what the injector itself saw at the link
-(connections cut, frames dropped or late).
+What counts as an effect: operations that failed or have no known outcome; those held up until it was over, for longer
+than such operations usually take, where nothing of their kind got through meanwhile; those of a dead process that never
+ended; those that took longer than a delay that was added; messages that came again; assignments that moved; and what
+the injector itself saw at the link (connections cut, frames dropped, bytes late or held).
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
         and operation.ended_t < window.healing
     }  # fmt: skip
     delay_ns = 1e9 * float(window.fault.more.get("delay_s", 0))
+    usual_ns = _usual(history, window)
     for operation in met:
         invoke, end = operation
         if end is None or end.kind == "invoke":
@@ -160,10 +161,21 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
         elif end.kind == "info":
             found["of unknown outcome"] += 1
         elif invoke.t < window.healing < end.t and (invoke.who, invoke.f) not in through and not _idle(end):
-            found["held until it was over"] += 1
+            waited_ns = window.healing - max(invoke.t, window.in_force)
+            found["held until it was over"] += waited_ns > usual_ns.get(invoke.f, -1)
         elif delay_ns and end.t - invoke.t >= delay_ns and not _idle(end):
             found["slower"] += 1
     return found
+
+
+def _usual(history: History, window: _Window) -> dict[str, int]:
+    """How long nineteen of twenty of each operation took at most before the fault. What is under way for no longer than
+    that when a short fault is over was not held by it."""
+    before: dict[str, list[int]] = {}
+    for invoke, end in _all_operations(history):
+        if end is not None and end.kind == "ok" and end.t < window.tried and not _idle(end):
+            before.setdefault(invoke.f, []).append(end.t - invoke.t)
+    return {f: sorted(durations)[(len(durations) * 19 - 1) // 20] for f, durations in before.items()}
 
 
 def _met(operation: Operation, window: _Window) -> bool:

@@ -134,6 +134,19 @@ def test_what_was_held_until_it_was_over_is_an_effect(writer: Writer) -> None:
     assert not writer.only().had_effect, "another send of the same client got through, so nothing was held"
 
 
+def test_what_was_merely_under_way_was_not_held(writer: Writer) -> None:
+    """A fault that is over before an operation usually ends has not held it; one that lasts longer has."""
+    for begin in range(30, 60):
+        writer.operation("send", begin, begin + 30)
+    writer.operation("send", 60, 99)  # one of more than twenty
+    writer.fault(100, 102)
+    writer.operation("send", 99, 125)
+    assert not writer.only().had_effect
+    writer.fault(200, 235)
+    writer.operation("send", 199, 250)
+    assert [found.had_effect for found in effects(History(writer.events))] == [False, True]
+
+
 def test_an_empty_poll_that_outlasts_a_fault_is_no_effect(writer: Writer) -> None:
     """It waited because there was nothing; one that brought something was held."""
     writer.fault(100, 200)
