@@ -155,7 +155,11 @@ class GroupMember:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         lease = self._holdings.seek(partition, offset)
         if lease is not None:
-            self._commands.put(partial(self._client.seek, partition, lease, offset))
+            self._commands.put(partial(self._move, partition, lease, offset))
+
+    def _move(self, partition: TopicPartition, lease: int, offset: int) -> None:
+        self._lost_offsets.drop((partition,))
+        self._client.seek(partition, lease, offset)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._holdings.pause(partitions)
@@ -349,6 +353,7 @@ class GroupMember:
 
     def _leave(self, places: list[Place]) -> None:
         self._placing.drop((place.topic, place.partition) for place in places)
+        self._lost_offsets.drop(map(self._client.portable, places))
         self._client.unassign(places)
 
     def _give_up(self, consumer: Consumer, mine: tuple[TopicPartition, ...]) -> bool:
@@ -374,12 +379,8 @@ class GroupMember:
     def _on_lost(self, consumer: Consumer, places: list[Place]) -> None:
         mine = self._holdings.end(map(self._client.portable, places))
         if mine and not self._closing:
-            reason = (
-                self._silence()
-                if self._absent
-                else ("the group gave them to another member, or has not heard of this one for session_timeout_s")
-            )
-            self._say(Lost(mine, reason))
+            given = "the group gave them to another member, or has not heard of this one for session_timeout_s"
+            self._say(Lost(mine, self._silence() if self._absent else given))
         self._leave(places)
 
     def _on_commit(self, error: KafkaError | None, places: list[Place]) -> None:
@@ -405,7 +406,7 @@ class GroupMember:
         name, number = message.topic(), message.partition()
         code = error.code()
         if code in OUT_OF_RANGE and name in self._topics and number is not None:
-            self._lost_offsets.found((self._topics[name].name, number), self._client)
+            self._lost_offsets.found((self._topics[name].name, number), code == KafkaError._LOG_TRUNCATION)
         elif code in MISSING:
             self._look_for(name)
         elif error.fatal() or code == KafkaError._FATAL or issubclass(rule_of(code).kind, ENDING):

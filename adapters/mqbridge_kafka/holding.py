@@ -107,12 +107,14 @@ class Holdings:
                     held.leaving = True
                     self._drop(place, held)
 
-    def stop(self, place: TopicPartition) -> None:
-        """Nothing more of it comes until a seek; what was fetched before is handed out."""
+    def stop(self, place: TopicPartition, lease: int) -> bool:
+        """Nothing more of it comes until a seek; what was fetched before is handed out. False as for `skip`."""
         with self._lock:
             held = self._held.get(place)
-            if held is not None:
-                held.stopped = True
+            if held is None or held.lease != lease or held.moving:
+                return False
+            held.stopped = True
+        return True
 
     def put(self, place: TopicPartition, messages: Sequence[Message], size: int) -> bool:
         """Keep what the client gave; false if it is of no use any more."""

@@ -1,12 +1,13 @@
 """Offsets that the log has lost, where a member was to read on: `on_gap` says what to do.
 
 The rule of this room: nothing is skipped unasked. Where the log begins and ends is asked once in a turn; while no
-broker says it, the partition waits, and the member goes on with the others.
+broker says it, the partition waits, and the member goes on with the others. What is known to be lost is one offset of
+one lease: where the member has another by then, nothing is decided for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from mqbridge.errors import ConnectionLost, OffsetLost, OperationTimeout
@@ -34,12 +35,19 @@ class LostOffsets:
         self._holdings = holdings
         self._starting = starting
         self._say = say
-        self._places: dict[TopicPartition, None] = {}
+        self._places: dict[TopicPartition, tuple[int, int, bool]] = {}
+        """With the lease and the position that were lost, and whether the log was cut and written anew before it."""
 
-    def found(self, place: TopicPartition, client: MemberClient) -> None:
-        """The log does not have the next offset of this one any more."""
-        self._places[place] = None
-        self.look(client)
+    def found(self, place: TopicPartition, cut: bool = False) -> None:
+        """The log does not have the next offset of this one any more; `cut`: or has other records before it."""
+        held = self._holdings.get(place)
+        if held is not None and not held.moving:
+            self._places[place] = held.lease, held.position, cut
+
+    def drop(self, places: Iterable[TopicPartition]) -> None:
+        """These are not ours any more, or the application has chosen where they go on."""
+        for place in tuple(places):
+            self._places.pop(place, None)
 
     def forget(self) -> None:
         """Nothing is ours any more."""
@@ -56,18 +64,22 @@ class LostOffsets:
                 del self._places[place]
 
     def _go_on(self, place: TopicPartition, client: MemberClient) -> None:
+        lease, wanted, cut = self._places[place]
         held = self._holdings.get(place)
-        if held is None or held.moving:
+        if held is None or held.moving or (held.lease, held.position) != (lease, wanted):
             return
-        wanted, lease = held.position, held.lease
         first, end = self._starting.edges((client.physical(place), place[1]))
-        if self._on_gap == "fail":
-            self._holdings.stop(place)
-            self._say(Gap(_offset_lost(self._group, place, wanted, first, end)))
+        if first <= wanted <= end and not cut:
+            target = wanted  # it is there: the client was told so of a place before a seek, or by a broker behind
+        elif self._on_gap == "fail":
+            if self._holdings.stop(place, lease):
+                self._say(Gap(_offset_lost(self._group, place, wanted, first, end)))
             return
-        target = first if self._on_gap == "earliest" else end
-        log.warning("group %s: %s/%d goes from %d to %d, on_gap=%s", self._group, *place, wanted, target, self._on_gap)
+        else:
+            target = first if self._on_gap == "earliest" else end
         if self._holdings.skip(place, lease, target):
+            text = "group %s: %s/%d, lost at %d, goes on at %d, on_gap=%s"
+            log.warning(text, self._group, *place, wanted, target, self._on_gap)
             client.skip(place, target)
 
 

@@ -136,6 +136,7 @@ def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
     """on_gap='earliest' moves where the client reads on, after the records of the same batch; those are shown."""
     member._lost_offsets._starting = SimpleNamespace(edges=lambda _place: (20, 30))  # type: ignore[assignment]
     member._sort([record(0), record(2, KafkaError._AUTO_OFFSET_RESET), record(1)])
+    member._lost_offsets.look(member._client)
     block = member._holdings.take()
     assert block is not None
     assert [block.offset(i) for i in range(block.count)] == [0, 1]
@@ -152,6 +153,7 @@ def test_a_seek_of_the_application_goes_before_a_gap(member: GroupMember) -> Non
 
     member._lost_offsets._starting = SimpleNamespace(edges=edges)  # type: ignore[assignment]
     member._sort([record(0, KafkaError._AUTO_OFFSET_RESET)])
+    member._lost_offsets.look(member._client)
     assert member._holdings.positions() == {PLACE: 7}
     assert told(member) == []
 
@@ -176,3 +178,21 @@ def test_going_silent_does_not_forget_what_is_held_back(member: GroupMember) -> 
     member._last_take_s = 0.0
     member._mind_the_application()
     assert (member._absent, member._client.held_back) == (True, True)
+
+
+@pytest.mark.parametrize("leave", ["_on_revoke", "_on_lost"])
+def test_a_lost_offset_goes_with_its_partition(member: GroupMember, leave: str) -> None:
+    """Given up or lost, a partition takes along that its offset was lost; the next lease begins without."""
+    member._closing = True
+    member._lost_offsets.found(PLACE)
+    getattr(member, leave)(member._client.consumer, [TopicPartition("t", 0)])
+    assert not member._lost_offsets._places
+
+
+def test_a_lost_offset_goes_with_a_seek(member: GroupMember) -> None:
+    """Sought, even to the same offset, it is for the client to find out whether that is there."""
+    member._lost_offsets.found(PLACE)
+    member.seek(PLACE, 0)
+    member._obey(0.0)
+    member._lost_offsets.look(member._client)
+    assert [what for what, _ in told(member)] == ["seek"]
