@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 
 from mqbridge_kafka.asking import Metadata
 from mqbridge_kafka.errors import code_of
+from mqbridge_kafka.settings import log
 
 CHECK_S: Final = 5.0
 """Between two looks: longer than a client waits before it connects again."""
@@ -29,6 +30,8 @@ TIMES: Final = 2
 RENEW: Final = 6
 """The other client is made anew after so many looks."""
 REPLACED: Final = "its client lost the brokers for good, and was replaced by a new one"
+NOT_YET: Final = "its client lost the brokers for good, and there is no new one yet"
+"""Making the new one failed; the next look tries again."""
 
 
 class Lifeline:
@@ -63,9 +66,18 @@ class Lifeline:
             self.heard()
             return False
         self._failed += 1
-        self._times = self._times + 1 if _finds_a_broker(self._another(), topic) else 0
+        self._times = self._times + 1 if self._another_finds_one(topic) else 0
         self._next_s = time.monotonic() + CHECK_S
         return self._times >= TIMES
+
+    def _another_finds_one(self, topic: str) -> bool:
+        """One that cannot be made finds none, for instance where a file of its certificates is just being replaced."""
+        try:
+            other = self._another()
+        except KafkaException as error:
+            log.warning("whether a client lost the brokers for good is not known: making another one: %s", error)
+            return False
+        return _finds_a_broker(other, topic)
 
     def _another(self) -> Metadata:
         """One that goes on connecting from look to look; a new one now and then: it may be cut off like the first."""

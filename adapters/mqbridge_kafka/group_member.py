@@ -48,7 +48,7 @@ from mqbridge.spi import (
 )
 from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.committing import Commits, Refused
-from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, applied, rule_of, translate
 from mqbridge_kafka.holding import Holding, Holdings
 from mqbridge_kafka.lost_offsets import LostOffsets
@@ -440,6 +440,11 @@ class GroupMember:
             return
         if not self._lifeline.cut_off(self._client.consumer, next(iter(self._topics))):
             return
+        try:
+            made = self._new_client()
+        except MqbridgeError as error:
+            log.warning("group %s: %s: %s", self._spec.group, NOT_YET, error)
+            return
         log.warning("group %s: %s", self._spec.group, REPLACED)
         gone = self._holdings.end_all()
         self._placing.reset()
@@ -450,7 +455,7 @@ class GroupMember:
         if gone:
             self._say(Lost(gone, REPLACED))
         old = [self._client]
-        self._client = self._new_client()
+        self._client = made
         let_go(old)
         self._lifeline = Lifeline(partial(self._connection.config, "probe"))
         if self._joined and not self._absent:

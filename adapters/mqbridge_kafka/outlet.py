@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from mqbridge.errors import ConnectionLost, MqbridgeError
 from mqbridge.spi import SenderSpec
-from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, applied, code_of, native_error, translate
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.resending import PURGED, Resending
@@ -279,7 +279,7 @@ class Outlet:
             try:
                 made = self._make()
             except MqbridgeError as error:
-                log.warning("a producer lost the brokers for good, and there is no new one yet: %s", error)
+                log.warning("sending: %s: %s", NOT_YET, error)
             else:
                 log.warning("sending: %s", REPLACED)
                 with self._serving:

@@ -21,7 +21,7 @@ from mqbridge.errors import NotFound, OperationTimeout
 from mqbridge.spi import Completion
 from mqbridge_kafka.asking import LATEST, answer, insist, offsets_at, partitions_of
 from mqbridge_kafka.catalogue import Catalogue, Record, encode
-from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, code_of, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.naming import REGISTRY
@@ -146,20 +146,27 @@ class Registry:
         while not self._closed:
             first = held[0].poll(POLL_S)  # `consume` would wait for the batch to be full
             if first is None:
-                if lifeline.cut_off(held[0], REGISTRY):
-                    self._replace(held)
+                if lifeline.cut_off(held[0], REGISTRY) and self._replace(held):
+                    lifeline.heard()
                 continue
             lifeline.heard()
             if not self._take([first, *held[0].consume(BATCH, 0)]):
                 break
         held[0].close()
 
-    def _replace(self, held: list[Consumer]) -> None:
+    def _replace(self, held: list[Consumer]) -> bool:
+        """False if no new one can be made: the old one stays, until the next look."""
+        try:
+            made = self._reader(self._next)
+        except KafkaException as error:
+            log.warning("reading %s: %s: %s", REGISTRY, NOT_YET, error)
+            return False
         log.warning("reading %s: %s", REGISTRY, REPLACED)
         old = held.copy()
         with self._moved:
-            self._consumer = held[0] = self._reader(self._next)
+            self._consumer = held[0] = made
         let_go(old)
+        return True
 
     def _take(self, messages: Sequence[Message]) -> bool:
         """Apply what was read; False if the registry is gone."""

@@ -22,7 +22,7 @@ from mqbridge.spi import Block, Completion, Start
 from mqbridge.topology import Topic
 from mqbridge_kafka.asking import EARLIEST, LATEST, at_time, insist, offsets_at, partitions_of
 from mqbridge_kafka.blocks import EndBlock, TopicBlock
-from mqbridge_kafka.cut_off import REPLACED, Lifeline, let_go
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, rule_of, translate
 from mqbridge_kafka.group_member import ENDING, FETCH, LOOK_S, MISSING, OUT_OF_RANGE
 from mqbridge_kafka.holding import MAX_RECORDS
@@ -216,9 +216,13 @@ class KafkaReplay:
     def _mind_the_client(self) -> None:
         """One that is cut off is replaced."""
         if self._consumer is not None and self._lifeline.cut_off(self._consumer, self._name):
-            log.warning("replaying %s: %s", self._topic, REPLACED)
             old = [self._consumer]
-            self._consumer = self._reader()
+            try:
+                self._consumer = self._reader()
+            except KafkaException as error:
+                log.warning("replaying %s: %s: %s", self._topic, NOT_YET, error)
+                return
+            log.warning("replaying %s: %s", self._topic, REPLACED)
             let_go(old)
 
     def _fetch(self) -> None:

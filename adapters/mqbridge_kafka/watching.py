@@ -14,17 +14,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from mqbridge.errors import ConfigurationError, Denied, MqbridgeError, OperationTimeout, Unreachable
 from mqbridge.spi import State
-from mqbridge_kafka.cut_off import Lifeline
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline
 from mqbridge_kafka.errors import ENGINE, native_error, translate
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.settings import Settings, log
+
+T = TypeVar("T")
 
 POLL_S: Final = 0.25
 PROBE_S: Final = 1.0
@@ -67,35 +69,51 @@ class Watch:
         with self._lock:
             found = self._readers.get(isolation)
             if found is None:
-                config = self._settings.config("reader") | {
-                    "group.id": f"mqbridge-reader-{secrets.token_hex(8)}",
-                    "enable.auto.commit": False,
-                    "isolation.level": isolation,
-                    "allow.auto.create.topics": False,
-                    "error_cb": self._on_error,
-                }
-                found = self._readers[isolation] = Consumer(config)
+                found = self._readers[isolation] = self._new_reader(isolation)
                 self._lifelines[isolation] = Lifeline(partial(self._settings.config, "probe"))
             return found
 
+    def _new_reader(self, isolation: str) -> Consumer:
+        config = self._settings.config("reader") | {
+            "group.id": f"mqbridge-reader-{secrets.token_hex(8)}",
+            "enable.auto.commit": False,
+            "isolation.level": isolation,
+            "allow.auto.create.topics": False,
+            "error_cb": self._on_error,
+        }
+        return Consumer(config)
+
     def _mind_the_clients(self) -> None:
         """One that is cut off goes with the last question that is asked of it; the next question has a new one. One is
-        looked after in a turn, so that `_answers` is asked soon."""
+        looked after in a turn, so that `_answers` is asked soon. Where no new one can be made, the old one stays."""
         readers = list(self._readers.items())
         for _isolation, reader in readers:
             reader.poll(0)
         if self._lifeline.due:
             if self._lifeline.cut_off(self.client, REGISTRY):
-                log.warning("%s: a client lost the brokers for good, and is replaced by a new one", self._text)
-                self.client = AdminClient(self._config)
+                self._replace(partial(AdminClient, self._config), partial(setattr, self, "client"), self._lifeline)
             return
         for isolation, reader in readers:
             if self._lifelines[isolation].due:
-                if self._lifelines[isolation].cut_off(reader, REGISTRY):
-                    log.warning("%s: a reader lost the brokers for good, and is replaced by a new one", self._text)
-                    with self._lock:
-                        self._readers.pop(isolation, None)
+                lifeline = self._lifelines[isolation]
+                if lifeline.cut_off(reader, REGISTRY):
+                    self._replace(partial(self._new_reader, isolation), partial(self._read_by, isolation), lifeline)
                 return
+
+    def _replace(self, make: Callable[[], T], use: Callable[[T], None], lifeline: Lifeline) -> None:
+        try:
+            made = make()
+        except KafkaException as error:
+            log.warning("asking %s: %s: %s", self._text, NOT_YET, error)
+            return
+        log.warning("asking %s: %s", self._text, REPLACED)
+        use(made)
+        lifeline.heard()
+
+    def _read_by(self, isolation: str, reader: Consumer) -> None:
+        with self._lock:
+            if not self._ended:
+                self._readers[isolation] = reader
 
     # --- connecting
 
