@@ -72,8 +72,6 @@ FULL_S: Final = 0.5
 """How long the store may be full before the client is paused: a pause drops what the client has fetched."""
 DRAIN_SHARE: Final = 0.8
 """Of the time that the group waits for a member: what is left for giving up its partitions."""
-QUIET_S: Final = 5.0
-"""After so long without a record the client is looked after."""
 CLOSE_S: Final = 10.0
 """How long who closes waits for the client to end; by itself it waits half as long for the group to let it go."""
 OUT_OF_RANGE: Final = (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION, KafkaError.OFFSET_OUT_OF_RANGE)
@@ -110,7 +108,6 @@ class GroupMember:
         self._on_closed: Completion[None] | None = None
         self._telling = threading.Lock()
         self._joined = False
-        self._heard_s = self._last_take_s
         self._client = self._new_client()
         self._lifeline = Lifeline(partial(connection.config, "probe"))
         self._commits = Commits(
@@ -260,7 +257,7 @@ class GroupMember:
             if first is None:
                 return
             messages = [first, *self._client.consumer.consume(FETCH - 1, 0)]
-        self._active_s = self._heard_s = time.monotonic()
+        self._active_s = time.monotonic()
         self._sort(messages)
         self._ready()
 
@@ -270,6 +267,7 @@ class GroupMember:
         if troubles:
             messages = [message for message in messages if not message.error()]
         if messages:
+            self._lifeline.heard()
             self._part(messages)
         for trouble in troubles:  # after what was fetched before it: an offset that is lost is the next one
             self._on_trouble(trouble)
@@ -436,8 +434,6 @@ class GroupMember:
     def _mind_the_client(self) -> None:
         """Nothing has come for a while: is that the brokers, or a client that will never find them again? That one is
         replaced, and the new one joins as a new member."""
-        if time.monotonic() - self._heard_s < QUIET_S:
-            return
         if not self._lifeline.cut_off(self._client.consumer, next(iter(self._topics))):
             return
         try:

@@ -13,7 +13,9 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 import mqbridge as mq
 from mqbridge import spi
+from mqbridge_kafka import cut_off
 from mqbridge_kafka.committing import Commits
+from mqbridge_kafka.cut_off import Lifeline
 from mqbridge_kafka.group_member import GroupMember
 from mqbridge_kafka.holding import Holding, Holdings
 from mqbridge_kafka.lost_offsets import LostOffsets
@@ -75,6 +77,7 @@ def member() -> GroupMember:
     made._telling = threading.Lock()
     made._placing = SimpleNamespace(drop=list)  # type: ignore[assignment]
     made._active_s = 0.0
+    made._lifeline = Lifeline(dict)
     made._client = client_of(made._holdings)
     made._commits = Commits("committing", made._holdings.lease, lambda place: place[0])
     made._lost_offsets = LostOffsets("g", "earliest", made._holdings, SimpleNamespace(), made._say)  # type: ignore[arg-type]
@@ -196,3 +199,19 @@ def test_a_lost_offset_goes_with_a_seek(member: GroupMember) -> None:
     member._obey(0.0)
     member._lost_offsets.look(member._client)
     assert [what for what, _ in told(member)] == ["seek"]
+
+
+def test_a_record_is_an_answer_between_two_looks(member: GroupMember, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks in a row find a client cut off; one that has given a record between two of them is not. An error is no
+    answer: the client says it by itself."""
+    monkeypatch.setattr(cut_off, "CHECK_S", 0.0)
+    monkeypatch.setattr(Lifeline, "_another_finds_one", lambda *_: True)
+
+    def look() -> bool:
+        return member._lifeline.lost(lambda: False, "t")
+
+    assert not look()
+    member._sort([record(0)])
+    assert not look()
+    member._sort([record(1, KafkaError._TRANSPORT)])
+    assert look()

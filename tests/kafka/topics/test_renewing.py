@@ -125,7 +125,7 @@ def test_a_member_goes_on_with_the_old_client() -> None:
     """Its partitions are its own until there is another one."""
     made = object.__new__(GroupMember)
     old: Any = SimpleNamespace(consumer=None)
-    made._client, made._lifeline, made._heard_s = old, Line(), 0.0  # type: ignore[assignment]
+    made._client, made._lifeline = old, Line()  # type: ignore[assignment]
     made._topics = {"t": None}  # type: ignore[dict-item]
     made._spec = SimpleNamespace(group="g")  # type: ignore[assignment]
 

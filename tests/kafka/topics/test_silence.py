@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import mqbridge as mq
 from mqbridge.testing import wait_until
 from mqbridge_conformance.brokers.servers import Broker
-from mqbridge_kafka import cut_off, group_member, member_client
+from mqbridge_kafka import cut_off, member_client
 from mqbridge_kafka.watching import Watch
 from tests.kafka.topics.raw import Raw, collect, fresh
 
@@ -165,7 +165,6 @@ def test_a_member_whose_client_is_cut_off_goes_on_with_a_new_one(
 
     monkeypatch.setattr(member_client, "Consumer", Deaf)
     monkeypatch.setattr(cut_off, "CHECK_S", 0.3)
-    monkeypatch.setattr(group_member, "QUIET_S", 0.3)
     topic, group = raw.topic(), fresh("g")
     raw.produce(topic.name, [b"a"])
     lost: list[tuple[Any, ...]] = []
