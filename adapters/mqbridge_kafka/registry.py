@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from mqbridge.errors import NotFound, OperationTimeout
@@ -117,7 +117,9 @@ class Registry:
     def _start(self) -> None:
         if self._consumer is not None or self._closed:
             return
-        self._consumer = self._reader(OFFSET_BEGINNING)
+        # As a number: "from the beginning" is looked up by the client half a second later. A log that begins later than
+        # at 0 is found by the reset.
+        self._consumer = self._reader(0)
         self._connection.parts[self] = None
         held = [self._consumer]
         threading.Thread(target=self._run, args=(held,), name="mqbridge-kafka-registry", daemon=True).start()

@@ -218,7 +218,8 @@ class KafkaObserver(Observer):
         while left:
             if time.monotonic() >= give_up_s:
                 raise CannotTell(f"{self.how} did not come to the end of {topic} within {_TIMEOUT_S:g} s")
-            for message in reader.consume(500, 0.1):
+            first = reader.poll(0.1)  # `consume` would wait for the batch to be full
+            for message in [] if first is None else [first, *reader.consume(500, 0)]:
                 error = message.error()
                 if error is None:
                     found.append(message)
