@@ -10,10 +10,11 @@ import click
 from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance import scenarios
+from mqbridge_conformance.beside import beside
 from mqbridge_conformance.checkers import Outcome, judge
 from mqbridge_conformance.history import load
 from mqbridge_conformance.results import Report, ScenarioResult
-from mqbridge_conformance.runner import PATIENCE_S, any_seed, results, run
+from mqbridge_conformance.runner import PATIENCE_S, any_seed
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
@@ -79,8 +80,8 @@ def run_command(
     """Run the scenarios on each TARGET and show the matrix.
 
     TARGET is a URL, or memory, folder or client (three arrangements of the native engine), or native: all three,
-    which is the default; or kafka or rabbitmq: a container, started for this run. The exit
-    status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
+    which is the default; or kafka or rabbitmq: a container, started for this run. Engines run beside each other.
+    The exit status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
     _no_target(json_to)
     enough = _enough(level, rounds, minutes, repeat)
@@ -92,7 +93,7 @@ def run_command(
             soak(report, targets, chosen, enough, keep=history, patience_s=patience, tell=_tell, tell_round=_round)
         else:
             _tell_seed(report)
-            for result in results(report, targets, chosen, repeat=repeat, keep=history, patience_s=patience):
+            for result in beside(report, targets, chosen, repeat=repeat, keep=history, patience_s=patience):
                 _tell(result)
     except KeyboardInterrupt:
         interrupted = True
@@ -207,7 +208,13 @@ def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> N
     """
     if run_of and target:
         raise click.UsageError("--of shows a run that was; give it without a TARGET")
-    found = _read(run_of) if run_of else shown.document(run(_targets(target), scenarios.ALL, tell=_tell))
+    if run_of:
+        found = _read(run_of)
+    else:
+        report = Report(level="full", seed=any_seed())
+        for result in beside(report, _targets(target), scenarios.ALL):
+            _tell(result)
+        found = shown.document(report)
     click.echo(shown.capability_table(found, shown.SLICE if only else tuple(Capability)))
     if not found["run"]["green"]:
         raise click.exceptions.Exit(1)

@@ -1,7 +1,7 @@
 """Running the scenarios again and again, each round with a new seed, until something is wrong or it is enough.
 
-The rule: what is not green ends it at once, with its history kept and nothing run after it that could be taken for its
-cause; and how long is asked for, never assumed.
+The rule: what is not green ends it at once, with its history kept: nothing else begins, and what is under way on other
+engines is left out; and how long is asked for, never assumed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mqbridge_conformance.beside import beside
 from mqbridge_conformance.results import Report, ScenarioResult
-from mqbridge_conformance.runner import PATIENCE_S, results
+from mqbridge_conformance.runner import PATIENCE_S
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
@@ -47,7 +48,7 @@ def soak(
         seed = report.seed + number
         number += 1
         tell_round(number, seed)
-        a_round = results(report, targets, scenarios, seed=seed, keep=keep, patience_s=patience_s)
+        a_round = beside(report, targets, scenarios, seed=seed, keep=keep, patience_s=patience_s)
         with contextlib.closing(a_round):  # which stops the target in the middle of it too
             for result in a_round:
                 tell(result)
