@@ -1,14 +1,15 @@
 """Offsets that the log has lost, where a member was to read on: `on_gap` says what to do.
 
-The rule of this room: nothing is skipped unasked. Where the log begins and ends is asked once in a turn; while no
-broker says it, the partition waits, and the member goes on with the others. What is known to be lost is one offset of
-one lease: where the member has another by then, nothing is decided for it.
+The rule of this room: nothing is skipped unasked. Where the log begins and ends is asked for all of them at once; while
+no broker says it, they wait, and the member goes on with the others: it has as much time as a try took. What is known
+to be lost is one offset of one lease: where the member has another by then, nothing is decided for it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Final, Literal
 
 from mqbridge.errors import ConnectionLost, OffsetLost, OperationTimeout
 from mqbridge.spi import Gap, TopicPartition
@@ -17,6 +18,9 @@ from mqbridge_kafka.holding import Holdings
 from mqbridge_kafka.member_client import MemberClient
 from mqbridge_kafka.settings import log
 from mqbridge_kafka.starting import Starting
+
+AGAIN_S: Final = 0.05
+"""Between two tries, at least."""
 
 
 class LostOffsets:
@@ -37,6 +41,7 @@ class LostOffsets:
         self._say = say
         self._places: dict[TopicPartition, tuple[int, int, bool]] = {}
         """With the lease and the position that were lost, and whether the log was cut and written anew before it."""
+        self._again_at_s = 0.0
 
     def found(self, place: TopicPartition, cut: bool = False) -> None:
         """The log does not have the next offset of this one any more; `cut`: or has other records before it."""
@@ -54,21 +59,33 @@ class LostOffsets:
         self._places.clear()
 
     def look(self, client: MemberClient) -> None:
-        """Decide where they go on; those for which no broker says it, the next time."""
+        """Decide where they go on; while no broker says it, the next time."""
         for place in tuple(self._places):
-            try:
-                self._go_on(place, client)
-            except (ConnectionLost, OperationTimeout) as error:
-                log.info("group %s: where %s/%d goes on is not known yet: %s", self._group, *place, error)
-            else:
+            if not self._is_still(place):
                 del self._places[place]
-
-    def _go_on(self, place: TopicPartition, client: MemberClient) -> None:
-        lease, wanted, cut = self._places[place]
-        held = self._holdings.get(place)
-        if held is None or held.moving or (held.lease, held.position) != (lease, wanted):
+        begun_s = time.monotonic()
+        if not self._places or begun_s < self._again_at_s:
             return
-        first, end = self._starting.edges((client.physical(place), place[1]))
+        names = {(client.physical(place), place[1]): place for place in self._places}
+        try:
+            edges = self._starting.edges(names)
+        except (ConnectionLost, OperationTimeout) as error:
+            log.info("group %s: where %d partitions go on is not known yet: %s", self._group, len(names), error)
+            return
+        finally:
+            ended_s = time.monotonic()
+            self._again_at_s = ended_s + max(AGAIN_S, ended_s - begun_s)
+        for name, place in names.items():
+            self._go_on(place, client, *edges[name])
+
+    def _is_still(self, place: TopicPartition) -> bool:
+        """Is it ours as it was, and where it was?"""
+        lease, wanted, _cut = self._places[place]
+        held = self._holdings.get(place)
+        return held is not None and not held.moving and (held.lease, held.position) == (lease, wanted)
+
+    def _go_on(self, place: TopicPartition, client: MemberClient, first: int, end: int) -> None:
+        lease, wanted, cut = self._places.pop(place)
         if first <= wanted <= end and not cut:
             target = wanted  # it is there: the client was told so of a place before a seek, or by a broker behind
         elif self._on_gap == "fail":

@@ -92,11 +92,12 @@ class Starting:
         """Their beginnings."""
         return self._offsets(dict.fromkeys(places, EARLIEST))
 
-    def edges(self, place: TopicPartition) -> tuple[int, int]:
-        """The first offset and the end of one partition."""
-        first = self._offsets({place: EARLIEST})
-        end = self._offsets({place: LATEST})
-        return first[place], end[place]
+    def edges(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Their first offsets and their ends, in two questions."""
+        wanted = list(places)
+        first = self._offsets(dict.fromkeys(wanted, EARLIEST))
+        end = self._offsets(dict.fromkeys(wanted, LATEST))
+        return {place: (first[place], end[place]) for place in wanted}
 
     def _offsets(self, specs: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         if not specs:

@@ -137,7 +137,7 @@ def test_who_closes_is_told_whatever_a_command_does(member: GroupMember) -> None
 
 def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
     """on_gap='earliest' moves where the client reads on, after the records of the same batch; those are shown."""
-    member._lost_offsets._starting = SimpleNamespace(edges=lambda _place: (20, 30))  # type: ignore[assignment]
+    member._lost_offsets._starting = SimpleNamespace(edges=lambda _places: {PLACE: (20, 30)})  # type: ignore[assignment]
     member._sort([record(0), record(2, KafkaError._AUTO_OFFSET_RESET), record(1)])
     member._lost_offsets.look(member._client)
     block = member._holdings.take()
@@ -150,9 +150,9 @@ def test_what_was_fetched_before_a_gap_is_shown(member: GroupMember) -> None:
 def test_a_seek_of_the_application_goes_before_a_gap(member: GroupMember) -> None:
     """A place that the application has just chosen is not replaced by an edge."""
 
-    def edges(*_: Any) -> tuple[int, int]:
+    def edges(*_: Any) -> dict[Any, tuple[int, int]]:
         member.seek(PLACE, 7)
-        return 20, 30
+        return {PLACE: (20, 30)}
 
     member._lost_offsets._starting = SimpleNamespace(edges=edges)  # type: ignore[assignment]
     member._sort([record(0, KafkaError._AUTO_OFFSET_RESET)])
