@@ -28,7 +28,7 @@ def test_the_table_command_shows_the_slice(tmp_path: Path, monkeypatch: pytest.M
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows[2:]] == [row.value for row in SLICE]
     assert "| GROUPS | direct: PASS (round-trip, two-groups, start-rules) |" in rows
     run = str(tmp_path / "run.json")
-    CliRunner().invoke(conformance, ["run", "memory", "--json", run])
+    CliRunner().invoke(conformance, ["run", "memory", "--level", "full", "--json", run])
     monkeypatch.setattr(scenarios, "ALL", ())
     again = CliRunner().invoke(conformance, ["table", "--of", run, "--slice"])
     assert (again.exit_code, again.stdout) == (0, done.stdout)

@@ -87,7 +87,7 @@ def _filters() -> Markup:
     """Shown by the script that makes them work."""
     boxes = [
         tag("label", tag("input", type="checkbox", value=value, checked=True), f" {name}")
-        for value, name in [*((verdict, verdict.value) for verdict in Verdict), ("none", "no scenario yet")]
+        for value, name in [*((verdict, verdict.value) for verdict in Verdict), ("none", "none of these")]
     ]
     search = tag("input", type="search", placeholder="a word of a row", aria_label="show rows with these words")
     return tag("div", search, *boxes, class_="filters", hidden=True)

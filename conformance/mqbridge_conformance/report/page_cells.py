@@ -22,10 +22,9 @@ class Column(NamedTuple):
     version: str
 
 
-def chip(verdict: str | None) -> Markup:
-    """A verdict by its name; colour only repeats it."""
-    text = verdict or "no scenario yet"
-    return tag("span", text, class_=f"chip {(verdict or 'none').lower()}")
+def chip(verdict: str | None, silence: str = "") -> Markup:
+    """A verdict by its name, or what is said where there is none; colour only repeats it."""
+    return tag("span", verdict or silence, class_=f"chip {(verdict or 'none').lower()}")
 
 
 def head(first: str, columns: Sequence[Column]) -> Markup:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from mqbridge_conformance.report.document import ClaimRow, Document
 from mqbridge_conformance.report.page_cells import Column, chip, claim_columns, head, result_anchor
-from mqbridge_conformance.report.table import level_of
+from mqbridge_conformance.report.table import level_of, unspoken
 from mqbridge_conformance.timelines.markup import Markup, tag
 
 __all__ = ["claim_details", "claims_matrix"]
+
 
 def claims_matrix(runs: Sequence[Document]) -> Markup:
     columns = claim_columns(runs)
@@ -27,16 +28,19 @@ def _claim(runs: Sequence[Document], column: Column, capability: str) -> ClaimRo
 
 
 def _row(capability: str, columns: Sequence[Column], runs: Sequence[Document]) -> Markup:
-    found = [_claim(runs, column, capability) for column in columns]
-    cells = [tag("td", "not run") if row is None else _cell(number, row) for number, row in enumerate(found)]
-    verdicts = dict.fromkeys(row["verdict"] or "none" for row in found if row is not None)
+    cells: list[Markup] = []
+    verdicts: dict[str, None] = {}
+    for number, column in enumerate(columns):
+        row = _claim(runs, column, capability)
+        if row is None:
+            cells.append(tag("td", "not run"))
+            continue
+        verdicts[row["verdict"] or "none"] = None
+        anchor = f"#{_anchor(number, capability)}"
+        seen = tag("a", chip(row["verdict"], unspoken(runs[column.run])), href=anchor)
+        cells.append(tag("td", seen, tag("small", level_of(row))))
     name = tag("th", tag("code", capability), scope="row")
     return tag("tr", name, *cells, data_verdicts=" ".join(verdicts))
-
-
-def _cell(column: int, row: ClaimRow) -> Markup:
-    link = tag("a", chip(row["verdict"]), href=f"#{_anchor(column, row['capability'])}")
-    return tag("td", link, tag("small", level_of(row)))
 
 
 def _anchor(column: int, capability: str) -> str:
@@ -56,9 +60,10 @@ def claim_details(runs: Sequence[Document]) -> Markup:
 
 def _told(number: int, column: Column, row: ClaimRow, runs: Sequence[Document]) -> Markup:
     facts = {name: row[name] for name in ("how", "cost", "conditions", "instead")}
+    seen = chip(row["verdict"], unspoken(runs[column.run]))
     return tag(
         "section",
-        tag("h3", f"{column.title} {column.version}".strip(), " ", chip(row["verdict"]), f" {level_of(row)}"),
+        tag("h3", f"{column.title} {column.version}".strip(), " ", seen, f" {level_of(row)}"),
         tag("dl", *([tag("dt", name), tag("dd", text)] for name, text in facts.items() if text), class_="facts"),
         tag("p", "shown by: ", *_proofs(column, row, runs)) if row["scenarios"] else None,
         id=_anchor(number, row["capability"]),

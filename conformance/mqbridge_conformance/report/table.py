@@ -12,7 +12,7 @@ from mqbridge import Capability
 from mqbridge_conformance.report.document import ClaimRow, Document
 from mqbridge_conformance.report.matrix import Notes, line
 
-__all__ = ["SLICE", "capability_table", "level_of"]
+__all__ = ["SLICE", "capability_table", "level_of", "unspoken"]
 
 SLICE: Final = (
     Capability.ORDER_PER_KEY,
@@ -42,10 +42,10 @@ def capability_table(run: Document, capabilities: Sequence[Capability] = tuple(C
     """
     columns = list(dict.fromkeys(row["column"] for row in run["claims"]))
     rows = {(row["column"], row["capability"]): row for row in run["claims"]}
-    notes = Notes()
+    notes, silence = Notes(), unspoken(run)
     lines = [line(["capability", *columns]), line(["---"] * (len(columns) + 1))]
     for capability in capabilities:
-        lines.append(line([capability, *(_cell(rows[column, capability], notes) for column in columns)]))
+        lines.append(line([capability, *(_cell(rows[column, capability], notes, silence) for column in columns)]))
     lines += ["", *(f"- [{number}] {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
     return "\n".join([*lines, ""])
 
@@ -55,17 +55,22 @@ def level_of(row: ClaimRow) -> str:
     return "later" if row["later"] else {"unsupported": "refused"}.get(row["level"], row["level"])
 
 
-def _cell(row: ClaimRow, notes: Notes) -> str:
+def _cell(row: ClaimRow, notes: Notes, silence: str) -> str:
     said = [row["how"]] if row["level"] != "direct" and row["how"] else []
     said += [f"costs: {row['cost']}"] if row["cost"] else []
     said += [row["conditions"]] if row["conditions"] else []
     said += [f"instead: {row['instead']}"] if row["instead"] else []
     mark = f" {notes.marks(['; '.join(said)])}" if said else ""
-    return f"{level_of(row)}{mark}: {_seen(row)}"
+    return f"{level_of(row)}{mark}: {_seen(row) or silence}"
+
+
+def unspoken(run: Document) -> str:
+    """What is said of a claim that nothing spoke for: a quick run leaves out scenarios that there are."""
+    return "not in a quick run" if run["run"]["level"] == "quick" else "no scenario yet"
 
 
 def _seen(row: ClaimRow) -> str:
     if row["verdict"] is None:
-        return "no scenario yet"
+        return ""
     named, more = row["scenarios"][:_NAMED], len(row["scenarios"]) - _NAMED
     return f"{row['verdict']} ({', '.join(named)}{f' and {more} more' if more > 0 else ''})"

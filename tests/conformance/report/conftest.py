@@ -15,7 +15,7 @@ def report() -> Report:
     """Two scenarios on two targets; one cell was repeated, one did not run."""
     with mq.connect("native:") as bus:
         claims = bus.capabilities
-    found = Report(claims={"memory": claims, "folder": claims}, seed=7)
+    found = Report(claims={"memory": claims, "folder": claims}, seed=7, level="full")
     found.versions["folder"] = found.versions["memory"] = {"native": "1.0", "client": "2"}
     found.results += [
         result("one", "memory", Verdict.PASS, notes=("by thread",)),

@@ -34,7 +34,7 @@ def test_json_says_how_it_was_run_and_on_what(report: Report) -> None:
     """Level, seed, moment and versions, without which nobody can run it again."""
     found = document(report)
     assert found["schema"] == 1
-    assert (found["run"]["level"], found["run"]["seed"]) == ("quick", 7)
+    assert (found["run"]["level"], found["run"]["seed"]) == ("full", 7)
     assert found["run"]["mqbridge"] == mq.__version__
     assert found["run"]["began"] == report.began.isoformat(timespec="seconds")
     assert found["targets"] == [

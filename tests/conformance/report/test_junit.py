@@ -55,7 +55,7 @@ def test_the_verdict_is_told_where_junit_only_knows_passed(suites: dict[str | No
 def test_the_run_can_be_repeated_from_it(suites: dict[str | None, ET.Element]) -> None:
     """Level, seed and versions."""
     assert properties(suites["memory"]) == {
-        "level": "quick",
+        "level": "full",
         "seed": "7",
         "version native": "1.0",
         "version client": "2",

@@ -120,6 +120,8 @@ def test_each_cell_leads_to_what_was_run(found: Document) -> None:
     cells = re.findall(r'href="#([^"]*)"', scenarios)
     assert cells == ["run-1-1", "run-1-3", "run-1-4", "run-1-5"], "one on folder failed the second time"
     assert "no scenario yet" in parsed.texts["claim-1-PRIORITY"]
+    found["run"]["level"] = "quick"
+    assert "not in a quick run" in Parsed(page([found])).texts["claim-1-PRIORITY"]
 
 
 def test_a_failure_has_all_that_is_known_of_it(found: Document) -> None:
@@ -159,7 +161,7 @@ def test_the_run_is_told_at_the_top(found: Document) -> None:
     text = page([found])
     top = text[text.index("<body>") : text.index('id="not-green"')]
     plain = re.sub(r"<[^>]*>", " ", top)
-    assert "level quick, seed 7" in plain
+    assert "level full, seed 7" in plain
     assert "native 1.0, client 2" in plain
     assert re.findall(r"(FAIL|PENDING|PASS)\s+(\d)", plain) == [("FAIL", "2"), ("PENDING", "1"), ("PASS", "2")]
 

@@ -27,6 +27,8 @@ def test_the_capability_table_joins_claims_and_proofs(report: Report) -> None:
     assert rows["PRIORITY"] == "| PRIORITY | direct: no scenario yet |"
     assert re.fullmatch(r"\| TLS \| refused \[\d+\]: no scenario yet \|", rows["TLS"])
     assert len(rows) == len(Cap) + 2
+    report.level = "quick"
+    assert "| PRIORITY | direct: not in a quick run |" in capability_table(document(report)).splitlines()
 
 
 def test_a_whole_run_on_one_target_makes_a_table_without_failures() -> None:
@@ -46,7 +48,7 @@ def test_a_whole_run_on_one_target_makes_a_table_without_failures() -> None:
 def test_several_processes_are_shown_only_where_there_were_some() -> None:
     """Threads in one process prove nothing of that, though the scenario passes."""
     sharing = [scenario for scenario in ALL if scenario.name == "competing-consumers"]
-    for target, proof in (("memory", "no scenario yet"), ("folder", "PASS (competing-consumers)")):
+    for target, proof in (("memory", "not in a quick run"), ("folder", "PASS (competing-consumers)")):
         table = capability_table(document(run(targets_for(target), sharing)), [mq.Capability.SEVERAL_PROCESSES])
         assert f"| SEVERAL_PROCESSES | direct [1]: {proof} |" in table
         assert "- [1] one machine, a local disk" in table
