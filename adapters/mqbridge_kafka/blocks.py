@@ -74,3 +74,15 @@ class EndBlock(TopicBlock):
         self.messages = ()
         self.count = 0
         self.next_offset = next_offset
+
+
+def parted(messages: list[Message], one_topic: bool) -> dict[tuple[Any, Any], list[Message]]:
+    """What the client gave, by topic and partition, each in order; mostly it is of one."""
+    numbers = list(map(Message.partition, messages))
+    names = [messages[0].topic()] * len(messages) if one_topic else list(map(Message.topic, messages))
+    if numbers.count(numbers[0]) == len(numbers) and names.count(names[0]) == len(names):
+        return {(names[0], numbers[0]): messages}
+    parts: dict[tuple[Any, Any], list[Message]] = {}
+    for place, message in zip(zip(names, numbers, strict=True), messages, strict=True):
+        parts.setdefault(place, []).append(message)
+    return parts

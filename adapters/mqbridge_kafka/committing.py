@@ -2,7 +2,8 @@
 
 The rule of this room: a commit of a lease that is not current is refused here; one that the group refuses because a
 rebalance overtook it is sent again under the new generation as long as the lease is still ours, and only then is it the
-member's word that counts: refused. All on the thread that owns the client.
+member's word that counts: refused. What was sent and not answered is neither: whether it was applied is not known, and
+that its lease has ended since does not say it. All on the thread that owns the client.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
 
-from mqbridge.errors import MqbridgeError
+from mqbridge.errors import MqbridgeError, Outcome
 from mqbridge.spi import Completion, TopicPartition
 from mqbridge_kafka.errors import meaning_of, native_error, translate
 
@@ -56,6 +57,8 @@ class Commits:
         self._flight: list[tuple[Offsets, Completion[Refused]]] = []
         self._sent: dict[tuple[str, int], int] = {}
         self._included: set[tuple[TopicPartition, int]] = set()
+        self._unheard: set[tuple[TopicPartition, int]] = set()
+        """What went with a commit whose answer is not waited for any more."""
         self._again_at_s: float | None = None
         self._since_s = 0.0
 
@@ -97,6 +100,8 @@ class Commits:
         A commit that is waited for would be waited for without an end (`rd_kafka_commit`: RD_POLL_INFINITE)."""
         self._flight, self._waiting = [*self._flight, *self._waiting], []
         self._again_at_s = None
+        if self._sent:
+            self._unheard |= self._included
         self._sent = {}
         if not self._flight:
             return
@@ -123,11 +128,16 @@ class Commits:
         if self._sent and self._sent == {(place.topic, place.partition): place.offset for place in places}:
             self._answered(error, places)
 
-    def abort(self, error: MqbridgeError) -> None:
-        """There will be no answer: the member ends."""
-        ended, self._flight, self._waiting = [*self._flight, *self._waiting], [], []
-        for _offsets, done in ended:
-            done(None, error)
+    def abort(self, why: Callable[[Outcome], MqbridgeError]) -> None:
+        """There will be no answer: the member ends, or its client. What was not sent was not applied."""
+        flight, self._flight = self._flight, []
+        waiting, self._waiting = self._waiting, []
+        became: Outcome = "unknown" if self._sent or self._unheard else "not_applied"
+        self._sent, self._unheard, self._again_at_s = {}, set(), None
+        for _offsets, done in flight:
+            done(None, why(became))
+        for _offsets, done in waiting:
+            done(None, why("not_applied"))
 
     def _current(self, flight: Sequence[tuple[Offsets, Completion[Refused]]]) -> list[Place]:
         merged: dict[TopicPartition, int] = {}
@@ -158,18 +168,20 @@ class Commits:
 
     def _finish(self, failures: Mapping[tuple[str, int], KafkaError]) -> None:
         flight, self._flight = self._flight, []
+        unheard, self._unheard = self._unheard, set()
         for offsets, done in flight:
             refused: list[TopicPartition] = []
             trouble: KafkaError | None = None
             for place, (lease, _offset) in offsets.items():
                 failure = failures.get((self._native(place), place[1]))
                 if (place, lease) not in self._included:
-                    refused.append(place)
+                    if (place, lease) in unheard:
+                        trouble = KafkaError(KafkaError._TIMED_OUT)
+                    else:
+                        refused.append(place)
                 elif failure is None:
                     continue
-                elif meaning_of(failure) in GONE or self._lease_of(place) != lease:
-                    refused.append(place)
-                elif failure.code() == KafkaError.ILLEGAL_GENERATION:
+                elif self._refuses(failure, place, lease):
                     refused.append(place)
                 else:
                     trouble = failure
@@ -177,3 +189,10 @@ class Commits:
                 done(None, translate(trouble, self._what))
             else:
                 done(tuple(refused), None)
+
+    def _refuses(self, failure: KafkaError, place: TopicPartition, lease: int) -> bool:
+        """Does it say that the lease has ended, so that nothing was committed? What may be tried again under the same
+        lease is no refusal."""
+        if meaning_of(failure) in GONE or failure.code() == KafkaError.ILLEGAL_GENERATION:
+            return True
+        return failure.code() in OVERTAKEN and self._lease_of(place) != lease

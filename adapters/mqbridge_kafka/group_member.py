@@ -31,6 +31,7 @@ from mqbridge.errors import (
     InvalidSpec,
     MqbridgeError,
     NotFound,
+    Outcome,
     Unsupported,
 )
 from mqbridge.spi import (
@@ -47,6 +48,7 @@ from mqbridge.spi import (
     TopicSubscriptionSpec,
 )
 from mqbridge_kafka.asking import partitions_of
+from mqbridge_kafka.blocks import parted
 from mqbridge_kafka.committing import Commits, Refused
 from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
 from mqbridge_kafka.errors import ENGINE, applied, rule_of, translate
@@ -196,8 +198,9 @@ class GroupMember:
         self._ended = True
         never_destroy(self._client.consumer)
 
-    def _closed(self) -> MqbridgeError:
-        return Closed(f"this member of group {self._spec.group} has ended; nothing was committed", engine=ENGINE)
+    def _closed(self, outcome: Outcome = "not_applied") -> MqbridgeError:
+        text = f"this member of group {self._spec.group} has ended. {applied(outcome)}"
+        return Closed(text, outcome=outcome, engine=ENGINE)
 
     # --- the thread
 
@@ -225,7 +228,7 @@ class GroupMember:
         finally:
             while not self._closing:  # it works no more, and still answers
                 self._obey(FULL_S)
-                self._commits.abort(self._closed())
+                self._commits.abort(self._closed)
             self._end()
 
     def _join(self) -> None:
@@ -268,21 +271,10 @@ class GroupMember:
             messages = [message for message in messages if not message.error()]
         if messages:
             self._lifeline.heard()
-            self._part(messages)
+            for (name, number), part in parted(messages, len(self._topics) == 1).items():
+                self._put(name, number, part)
         for trouble in troubles:  # after what was fetched before it: an offset that is lost is the next one
             self._on_trouble(trouble)
-
-    def _part(self, messages: list[Message]) -> None:
-        numbers = list(map(Message.partition, messages))
-        names = [messages[0].topic()] * len(messages) if len(self._topics) == 1 else list(map(Message.topic, messages))
-        if numbers.count(numbers[0]) == len(numbers) and names.count(names[0]) == len(names):
-            self._put(names[0], numbers[0], messages)
-            return
-        parts: dict[tuple[Any, Any], list[Message]] = {}
-        for place, message in zip(zip(names, numbers, strict=True), messages, strict=True):
-            parts.setdefault(place, []).append(message)
-        for (name, number), part in parts.items():
-            self._put(name, number, part)
 
     def _put(self, name: str | None, number: int | None, messages: list[Message]) -> None:
         topic = self._topics.get(name or "")
@@ -445,9 +437,7 @@ class GroupMember:
         gone = self._holdings.end_all()
         self._placing.reset()
         self._lost_offsets.forget()
-        self._commits.abort(
-            ConnectionLost(f"committing for group {self._spec.group}: {REPLACED}. {applied('unknown')}", engine=ENGINE)
-        )
+        self._commits.abort(self._cut_off)
         if gone:
             self._say(Lost(gone, REPLACED))
         old = [self._client]
@@ -456,6 +446,10 @@ class GroupMember:
         self._lifeline = Lifeline(partial(self._connection.config, "probe"))
         if self._joined and not self._absent:
             self._subscribe()
+
+    def _cut_off(self, outcome: Outcome) -> MqbridgeError:
+        text = f"committing for group {self._spec.group}: {REPLACED}. {applied(outcome)}"
+        return ConnectionLost(text, outcome=outcome, engine=ENGINE)
 
     def _silence(self) -> str:
         return (
@@ -484,7 +478,7 @@ class GroupMember:
         try:
             self._obey(0.0)
         finally:  # who waits is told, whatever an application's command did
-            self._commits.abort(self._closed())
+            self._commits.abort(self._closed)
             self._tell_closed()
 
     def _tell_closed(self, trouble: str | None = None) -> None:

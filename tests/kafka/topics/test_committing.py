@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 import mqbridge as mq
 from mqbridge.spi import TopicPartition as Partition
 from mqbridge.testing import wait_until
+from mqbridge_kafka import committing
 from mqbridge_kafka.committing import Commits
 
 
@@ -49,6 +50,11 @@ class Member:
 
     def send(self) -> None:
         self.commits.send(self.client)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        """Abort, and note what is said to have become of each commit."""
+        self.commits.abort(lambda outcome: mq.Closed("over", outcome=outcome))
+        self.answers = [answer.outcome for answer in self.answers]
 
     def answer(self, code: int | None = None) -> None:
         """The client's callback for what was asked last."""
@@ -169,8 +175,18 @@ def test_the_end_answers_everything() -> None:
     member.add({0: (1, 5)})
     member.send()
     member.add({1: (2, 5)})
-    member.commits.abort(mq.Closed("over"))
-    assert [type(answer) for answer in member.answers] == [mq.Closed, mq.Closed]
+    member.end()
+    assert member.answers == ["unknown", "not_applied"]
+
+
+def test_the_end_knows_of_a_refused_commit_that_it_was_not_applied() -> None:
+    """A rebalance overtook the first try, and there was no second one."""
+    member = Member()
+    member.add({0: (1, 5)})
+    member.send()
+    member.answer(KafkaError.ILLEGAL_GENERATION)
+    member.end()
+    assert member.answers == ["not_applied"]
 
 
 @pytest.mark.parametrize("code", [KafkaError.REBALANCE_IN_PROGRESS, KafkaError.STALE_MEMBER_EPOCH])
@@ -194,3 +210,39 @@ def test_what_a_rebalance_overtook_is_refused_for_a_partition_that_left(code: in
     assert member.client.asked[1] == {1: 5}
     member.answer()
     assert member.answers == [(("t", 0),), ()]
+
+
+@pytest.mark.parametrize("code", [KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT])
+def test_what_is_not_known_is_not_refused_because_the_lease_ended(code: int) -> None:
+    """Nobody answered, and then the partition went: the commit may be there, and nobody is told that it is not."""
+    member = Member()
+    member.add({0: (1, 5)})
+    member.send()
+    del member.leases["t", 0]
+    member.answer(code)
+    [error] = member.answers
+    assert error.outcome == "unknown"
+
+
+@pytest.mark.parametrize("code", [KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS])
+def test_what_a_rebalance_refused_is_refused_when_the_lease_ended(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no time for another try, the group's word counts."""
+    monkeypatch.setattr(committing, "INSIST_S", 0.0)
+    member = Member()
+    member.add({0: (1, 5)})
+    member.send()
+    del member.leases["t", 0]
+    member.answer(code)
+    assert member.answers == [(("t", 0),)]
+
+
+def test_what_was_sent_before_its_lease_ended_is_not_refused_by_a_later_commit() -> None:
+    """A commit without an answer goes along when others are given up; its own partition has gone meanwhile."""
+    member = Member()
+    member.add({0: (1, 5)})
+    member.send()
+    del member.leases["t", 0]
+    member.add({1: (2, 5)})
+    member.commits.send_now(member.client)  # type: ignore[arg-type]
+    unknown, done = member.answers
+    assert (unknown.outcome, done) == ("unknown", ())
