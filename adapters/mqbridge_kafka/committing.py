@@ -8,6 +8,7 @@ that its lease has ended since does not say it. All on the thread that owns the 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -59,6 +60,8 @@ class Commits:
         self._included: set[tuple[TopicPartition, int]] = set()
         self._unheard: set[tuple[TopicPartition, int]] = set()
         """What went with a commit whose answer is not waited for any more."""
+        self._taking = threading.Lock()
+        """Each is answered once."""
         self._again_at_s: float | None = None
         self._since_s = 0.0
 
@@ -129,8 +132,9 @@ class Commits:
             self._answered(error, places)
 
     def abort(self, why: Callable[[Outcome], MqbridgeError]) -> None:
-        """There will be no answer: the member ends, or its client. What was not sent was not applied."""
-        flight, self._flight = self._flight, []
+        """There will be no answer: the member ends, or its client. What was not sent was not applied. While the client
+        is being closed, any thread."""
+        flight = self._take_flight()
         waiting, self._waiting = self._waiting, []
         became: Outcome = "unknown" if self._sent or self._unheard else "not_applied"
         self._sent, self._unheard, self._again_at_s = {}, set(), None
@@ -138,6 +142,11 @@ class Commits:
             done(None, why(became))
         for _offsets, done in waiting:
             done(None, why("not_applied"))
+
+    def _take_flight(self) -> list[tuple[Offsets, Completion[Refused]]]:
+        with self._taking:
+            flight, self._flight = self._flight, []
+        return flight
 
     def _current(self, flight: Sequence[tuple[Offsets, Completion[Refused]]]) -> list[Place]:
         merged: dict[TopicPartition, int] = {}
@@ -167,7 +176,7 @@ class Commits:
         return {(self._native(place), place[1]) for offsets, _done in self._flight for place in offsets}
 
     def _finish(self, failures: Mapping[tuple[str, int], KafkaError]) -> None:
-        flight, self._flight = self._flight, []
+        flight = self._take_flight()
         unheard, self._unheard = self._unheard, set()
         for offsets, done in flight:
             refused: list[TopicPartition] = []

@@ -49,6 +49,11 @@ class Lifeline:
     def due(self) -> bool:
         return time.monotonic() >= self._next_s
 
+    @property
+    def suspects(self) -> bool:
+        """Has the last look found it cut off, if for the first time?"""
+        return self._times > 0
+
     def heard(self) -> None:
         """A broker has answered it: the next look is later."""
         self._failed, self._times, self._other = 0, 0, None

@@ -50,7 +50,7 @@ from mqbridge.spi import (
 from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.blocks import parted
 from mqbridge_kafka.committing import Commits, Refused
-from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
+from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline
 from mqbridge_kafka.errors import ENGINE, applied, rule_of, translate
 from mqbridge_kafka.holding import Holding, Holdings
 from mqbridge_kafka.lost_offsets import LostOffsets
@@ -440,9 +440,8 @@ class GroupMember:
         self._commits.abort(self._cut_off)
         if gone:
             self._say(Lost(gone, REPLACED))
-        old = [self._client]
-        self._client = made
-        let_go(old)
+        old, self._client = self._client, made
+        old.drop()
         self._lifeline = Lifeline(partial(self._connection.config, "probe"))
         if self._joined and not self._absent:
             self._subscribe()
@@ -463,23 +462,27 @@ class GroupMember:
             self._subscribe()
 
     def _end(self) -> None:
-        """Leave the group. The client waits for the answer to a commit that is under way, and tries one that got none
-        again without an end (librdkafka, `rd_kafka_cgrp_try_terminate`); who closes does not."""
+        """Leave the group. A client that the last look found cut off is let go instead: closing it might not end, and
+        the group does without it after the session's timeout."""
         self._holdings.end_all()
-        late = threading.Timer(CLOSE_S, self._tell_closed, ("the brokers do not answer; it ends when they do",))
-        late.daemon = True
-        late.start()
-        try:
-            self._client.consumer.close()
-        except (KafkaException, RuntimeError) as error:
-            log.info("group %s: %s", self._spec.group, error)
-        late.cancel()
+        cut_off = self._lifeline.suspects
+        if not cut_off:
+            self._client.close(CLOSE_S, self._close_late)
         self._ended = True
         try:
             self._obey(0.0)
         finally:  # who waits is told, whatever an application's command did
             self._commits.abort(self._closed)
-            self._tell_closed()
+            self._tell_closed("its client does not find the brokers, and was let go" if cut_off else None)
+            if cut_off:
+                self._client.drop()
+
+    def _close_late(self) -> None:
+        self._commits.abort(self._closed)
+        self._tell_closed(
+            f"its client waits for the brokers, for {CLOSE_S:g} s by now; its thread ends when that has an answer, and "
+            "never if it lost them for good"
+        )
 
     def _tell_closed(self, trouble: str | None = None) -> None:
         """Once. Any thread."""

@@ -6,6 +6,7 @@ it is doing, is decided here. All on the thread that owns it, `consumer` include
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,9 +15,10 @@ from confluent_kafka import TopicPartition as Place
 
 from mqbridge.spi import TopicPartition, TopicSubscriptionSpec
 from mqbridge.topology import Topic
+from mqbridge_kafka.cut_off import let_go
 from mqbridge_kafka.errors import code_of, translate
 from mqbridge_kafka.holding import Holdings
-from mqbridge_kafka.settings import Settings
+from mqbridge_kafka.settings import Settings, log
 
 HEARTBEAT_MS: Final = 500
 """How soon a member hears of a rebalance."""
@@ -82,6 +84,25 @@ class MemberClient:
 
     def subscribe(self, on_assign: Callback, on_revoke: Callback, on_lost: Callback) -> None:
         self.consumer.subscribe(list(self.topics), on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+
+    def close(self, late_s: float, late: Callable[[], None]) -> None:
+        """Leave the group. The client waits for the answer to a commit that is under way, and tries one that got none
+        again without an end (librdkafka, `rd_kafka_cgrp_try_terminate`); `late` is called if that takes `late_s`, by
+        another thread."""
+        timer = threading.Timer(late_s, late)
+        timer.daemon = True
+        timer.start()
+        try:
+            self.consumer.close()
+        except (KafkaException, RuntimeError) as error:
+            log.info("leaving a group: %s", error)
+        timer.cancel()
+
+    def drop(self) -> None:
+        """Without leaving the group: it would reach nobody, and might not end."""
+        held = [self.consumer]
+        del self.consumer
+        let_go(held)
 
     # --- names
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_kafka import cut_off
+from mqbridge.testing import wait_until
+from mqbridge_kafka import cut_off, group_member
 from mqbridge_kafka.committing import Commits
 from mqbridge_kafka.cut_off import Lifeline
 from mqbridge_kafka.group_member import GroupMember
@@ -215,3 +217,63 @@ def test_a_record_is_an_answer_between_two_looks(member: GroupMember, monkeypatc
     assert not look()
     member._sort([record(1, KafkaError._TRANSPORT)])
     assert look()
+
+
+class Closing(Native):
+    """A consumer whose close() does not end before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing = threading.Event()
+        self.answered = threading.Event()
+
+    def close(self) -> None:
+        self.closing.set()
+        assert self.answered.wait(10)
+
+
+@pytest.fixture
+def committing(member: GroupMember) -> Iterator[tuple[Closing, list[Any]]]:
+    """It is closed with a commit under way, and one that was not sent; what their ends are told."""
+    native, outcomes = Closing(), []
+    member._client.consumer = native  # type: ignore[assignment]
+
+    def note(_refused: object, error: Any) -> None:
+        outcomes.append(error.outcome)
+
+    member._commits.add({PLACE: (1, 5)}, note)
+    member._commits.send(member._client.consumer)
+    member._commits.add({PLACE: (1, 6)}, note)
+    member._closing, member._on_closed = True, lambda _result, _error: outcomes.append("closed")
+    yield native, outcomes
+    native.answered.set()
+
+
+def test_a_client_that_was_found_cut_off_is_let_go(
+    member: GroupMember, committing: tuple[Closing, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its close() would wait for the commit without an end: one look is enough not to begin with that."""
+    native, outcomes = committing
+    monkeypatch.setattr(cut_off, "CHECK_S", 0.0)
+    monkeypatch.setattr(Lifeline, "_another_finds_one", lambda *_: True)
+    member._lifeline = Lifeline(dict)
+    assert not member._lifeline.lost(lambda: False, "t")
+    member._end()
+    assert not native.closing.is_set()
+    assert outcomes == ["unknown", "not_applied", "closed"]
+    assert not hasattr(member._client, "consumer")
+
+
+def test_a_close_that_does_not_end_answers_what_was_under_way(
+    member: GroupMember, committing: tuple[Closing, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes is told after a while, who committed as well, each once, though the client goes on waiting."""
+    native, outcomes = committing
+    monkeypatch.setattr(group_member, "CLOSE_S", 0.05)
+    ending = threading.Thread(target=member._end)
+    ending.start()
+    wait_until(lambda: len(outcomes) == 3, 5.0)
+    assert ending.is_alive()
+    native.answered.set()
+    ending.join(10)
+    assert outcomes == ["unknown", "not_applied", "closed"]
