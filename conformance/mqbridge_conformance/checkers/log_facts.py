@@ -95,6 +95,8 @@ class Part:
 
     seen: dict[int, Event] = field(default_factory=dict)
     acked: dict[int, Sent] = field(default_factory=dict)
+    given: set[int] = field(default_factory=set)
+    """What nobody is known to have sent once, and a reader of committed records was given."""
 
 
 class Log:
@@ -146,12 +148,16 @@ class Log:
         if sent.part is not None and sent.off is not None and sent.outcome == "ok":
             self.parts[sent.part].acked.setdefault(sent.off, sent)
 
-    def saw(self, event: Event) -> None:
+    def saw(self, event: Event, committed: bool) -> None:
+        """`committed`: is it known that this reader is given committed records alone?"""
         self.reads.append(event)
         if event.val is not None:
             self.sighted.setdefault(event.val, event)
         if event.part is not None and event.off is not None:
-            self.parts[event.part].seen.setdefault(event.off, event)
+            part = self.parts[event.part]
+            part.seen.setdefault(event.off, event)
+            if committed and event.val not in self.written:
+                part.given.add(event.off)
 
     def found_at(self, sent: Sent) -> tuple[int, int] | None:
         """Partition and offset of a message, from its confirmation or from whoever saw it."""
@@ -216,7 +222,7 @@ class Log:
         found: dict[int, list[int]] = {}
         for number, part in self.parts.items():
             below = self.removed.get(number, -1)
-            offsets = {off for off, event in part.seen.items() if off >= below and self._is_given(event)}
+            offsets = {off for off, event in part.seen.items() if off >= below and self._is_given(part, off, event)}
             offsets.update(off for off, sent in part.acked.items() if off >= below and sent.val not in lost)
             found[number] = sorted(offsets)
         if self.shrinks:
@@ -224,12 +230,12 @@ class Log:
             found = {part: [off for off in offsets if off in kept.get(part, {})] for part, offsets in found.items()}
         return found
 
-    def _is_given(self, event: Event) -> bool:
+    def _is_given(self, part: Part, off: int, event: Event) -> bool:
         """Is what was seen there to be seen by everybody: neither part of a transaction that may not have been
         committed nor said to have failed?"""
         sent = self.written.get(event.val or "")
         if sent is None:
-            return event.f == "deliver" or event.val in self.repeated
+            return off in part.given
         return sent.outcome == "ok" or (sent.outcome == "info" and sent.invoke.txn is None)
 
 
@@ -248,7 +254,7 @@ class Logs:
             self._log(sent.invoke.dest or "").add(sent)
         for event in history.of("deliver", "stored"):
             if event.dest is not None and event.kind == "ok" and self.judged(event.dest):
-                self._log(event.dest).saw(event)
+                self._log(event.dest).saw(event, self._is_committed(event))
         for event in history.said("declare"):
             if event.dest is not None and self.judged(event.dest):
                 self._log(event.dest)
@@ -257,6 +263,10 @@ class Logs:
 
     def __iter__(self) -> Iterator[Log]:
         return iter(self.logs.values())
+
+    def _is_committed(self, event: Event) -> bool:
+        client = self.clients.get(event.who) if event.f == "deliver" else None
+        return client is not None and client.options.get("isolation") != "read_uncommitted"
 
     def judged(self, dest: str) -> bool:
         return dest.startswith("topic:") and dest not in self.recreated

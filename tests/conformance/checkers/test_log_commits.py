@@ -132,6 +132,16 @@ def test_a_place_that_was_moved_is_not_lost(f: str) -> None:
     assert found(story) == set()
 
 
+def test_a_move_of_another_partition_excuses_nothing() -> None:
+    """commit-lost and commit-regression in spite of a reset and a seek elsewhere."""
+    story = half()
+    story.committed(3)
+    story.did("reset", group="g", dest=TOPIC, more={"offsets": {"1": 0}})
+    story.did("seek", "a/c", dest=TOPIC, part=1, off=0)
+    story.committed(1)
+    assert found(story) == {"commit-lost", "commit-regression"}
+
+
 def test_a_promise_after_a_move_counts_though_it_is_lower() -> None:
     """commit-lost of what was committed after a reset, below what was committed before it."""
     story = half()

@@ -119,6 +119,17 @@ def test_what_may_be_gone_or_was_sent_twice_is_passed() -> None:
         assert found(story) == set()
 
 
+def test_a_reader_that_was_told_to_jump_shows_no_loss() -> None:
+    """No lost-write where it went on at the end because its place was removed."""
+    for on_gap, wanted in (("latest", set()), ("earliest", {"lost-write"})):
+        story = Story().filled(6)
+        story.consumer(on_gap=on_gap)
+        story.poll("c", 0)
+        story.did("delete_records", dest=TOPIC, more={"before": {"0": 2}})
+        story.poll("c", 5)
+        assert found(story) == wanted
+
+
 def test_workers_hold_some_back() -> None:
     """No lost-write between two deliveries to handlers of run()."""
     story = Story().filled(5)
@@ -267,6 +278,16 @@ def test_a_seek_and_a_reset_excuse_what_they_pass() -> None:
         story.poll("c")
         story.drained()
         assert found(story) == set()
+
+
+def test_a_start_at_an_offset_includes_it() -> None:
+    """unseen of the very first record that was asked for."""
+    story = Story().filled(4)
+    story.consumer(start={"offsets": {"0": 2}})
+    story.poll("c", 3)
+    story.poll("c")
+    story.drained()
+    assert found(story) == {"unseen"}
 
 
 def test_a_move_excuses_no_more_than_it_passes() -> None:

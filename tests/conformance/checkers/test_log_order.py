@@ -120,6 +120,20 @@ def test_a_seek_is_gone_where_it_was_to_go() -> None:
         assert found(story) == wanted, (off, begins)
 
 
+def test_a_seek_that_failed_or_was_overtaken_says_nothing() -> None:
+    """Neither poll-skip nor a step back where the seek was refused, or a new lease came before the next delivery."""
+    story = Story().filled(6)
+    story.consumer()
+    story.did("seek", "c", outcome="fail", dest=TOPIC, part=0, off=3)
+    story.poll("c", 0)
+    assert found(story) == set()
+    story = Story().filled(6)
+    story.consumer()
+    story.did("seek", "c", dest=TOPIC, part=0, off=1)
+    story.poll("c", 4, lease=2)
+    assert found(story) == set()
+
+
 def test_a_replay_begins_where_it_was_to_begin() -> None:
     """Off by one in either direction is found."""
     for begins, wanted in ((2, set()), (3, {"poll-skip"}), (1, {"nonmonotonic-poll"})):
@@ -127,6 +141,24 @@ def test_a_replay_begins_where_it_was_to_begin() -> None:
         story.replay(start=2)
         story.poll("r", *range(begins, 6), lease=None)
         assert found(story) == wanted
+
+
+def test_what_somebody_else_wrote_is_there_when_somebody_was_given_it() -> None:
+    """poll-skip over a record that nobody sent as far as is known: an observer alone may see what was aborted."""
+    story = Story().filled(2)
+    story.put(2, "raw")
+    story.send(value(2), 3)
+    story.consumer()
+    story.poll("c", 1)
+    story.poll("c", 3)
+    story.look()
+    assert found(story) == set()
+    story.consumer("d", group="other", isolation="read_uncommitted")
+    story.poll("d", 2)
+    assert found(story) == set()
+    story.consumer("e", group="another")
+    story.poll("e", 2)
+    assert found(story) == {"poll-skip"}
 
 
 def test_what_was_removed_or_never_committed_is_no_gap() -> None:
@@ -157,6 +189,8 @@ def test_a_topic_that_shrinks_has_gaps(spec: dict[str, object]) -> None:
     story.consumer()
     story.poll("c", 0)
     story.poll("c", 5)
+    assert found(story) == set()
+    story.look(without=(1, 2, 3, 4))
     assert found(story) == set()
     story.look(without=(1, 2, 3))
     assert found(story) == {"poll-skip"}
@@ -228,6 +262,16 @@ def test_a_replay_without_a_record_that_another_was_given() -> None:
         assert "replay-mismatch" in found(story)
         story.did("delete_records", dest=TOPIC, more={"before": {"0": 2}})
         assert found(story) == set()
+
+
+def test_replays_of_a_topic_that_shrinks_may_differ() -> None:
+    """No replay-mismatch for a record that compaction may have taken in between."""
+    story = Story(cleanup="compact").filled(4)
+    for who, offsets in (("r", (0, 1, 2)), ("s", (0, 2))):
+        story.replay(who)
+        story.poll(who, *offsets, lease=None)
+    story.look(without=(1,))
+    assert found(story) == set()
 
 
 def test_a_reader_that_was_told_to_jump_may_jump() -> None:

@@ -50,6 +50,50 @@ def test_one_then_the_other_then_the_one_again_under_its_lease() -> None:
     assert found(story) == set()
 
 
+def test_whose_assignment_was_heard_of_first_does_not_matter() -> None:
+    """double-ownership: the other one is given something first; the witness is what lies nearest around it."""
+    story = members()
+    poll = story.say("invoke", "poll", "a", client="c", group="g")
+    story.say("ok", "assigned", "a", client="c", group="g", dest="topic:t", part=0, lease=1)
+    story.say("ok", "poll", "a", op=poll, client="c", group="g", more={"count": 0})
+    for who, off in (("b/c", 0), ("b/c", 1), ("a/c", 2), ("b/c", 3), ("b/c", 4)):
+        story.poll(who, off, lease=1)
+    (finding,) = findings(story.history(), CHECKS)
+    assert [(event.proc, event.off) for event in finding.witness] == [("b", 1), ("a", 2), ("b", 3)]
+
+
+def test_who_is_not_known_may_be_excused() -> None:
+    """No double-ownership of members whose options nobody told: they may have been silent for too long."""
+    story = Story().filled(8)
+    for proc, off in (("a", 0), ("b", 0), ("a", 1)):
+        facts: dict[str, Any] = {"client": "c", "group": "g", "dest": "topic:t"}
+        poll = story.say("invoke", "poll", proc, **facts)
+        story.say("ok", "deliver", proc, op=poll, **facts, part=0, off=off, lease=1, val="x")
+        story.say("ok", "poll", proc, op=poll, **facts, more={"count": 1})
+    assert found(story) == set()
+
+
+def test_a_long_poll_is_not_silence() -> None:
+    """double-ownership, though the one waited half a minute in a poll."""
+    story = members()
+    story.poll("b/c")
+    story.poll("a/c", 0, lease=1)
+    story.poll("a/c", lease=1, ms=30_000)
+    story.poll("b/c", ms=30_000)
+    story.poll("b/c", 0, lease=1)
+    story.poll("a/c", lease=1, ms=30_000)
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == set(), "B was silent while A waited"
+    story = members()
+    story.poll("a/c", 0, lease=1)
+    poll = story.say("invoke", "poll", "a", client="c", group="g")
+    story.poll("b/c", ms=30_000)
+    story.poll("b/c", 0, lease=1)
+    story.say("ok", "poll", "a", op=poll, client="c", group="g", more={"count": 0})
+    story.poll("a/c", 1, lease=1)
+    assert found(story) == {"double-ownership"}
+
+
 def test_what_is_told_late_is_no_overlap() -> None:
     """A poll that began before the other's delivery may have been answered before it."""
     story = members()

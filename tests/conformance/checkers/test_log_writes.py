@@ -59,6 +59,14 @@ def test_an_offset_is_confirmed_once() -> None:
     story.producer("q")
     story.end(story.begin(value(0, producer="q"), "q"), 1, "q")
     assert found(story) == {"inconsistent-offsets"}
+    for first, second in (("leader", "all"), ("all", "leader")):
+        story = Story()
+        story.producer("p", acks=first)
+        story.producer("q", acks=second)
+        one, two = story.begin(value(0)), story.begin(value(0, producer="q"), "q")
+        story.end(one, 1)
+        story.end(two, 1, "q")
+        assert found(story) == set()
     story = Story().filled(2)
     story.send(value(2), 1, part=1)
     assert "inconsistent-offsets" not in found(story)
@@ -221,6 +229,25 @@ def test_what_a_producer_sends_lies_in_its_order() -> None:
         story.end(one, offsets[0])
         story.end(two, offsets[1])
         assert found(story) == wanted
+
+
+def test_what_came_late_is_no_measure_for_what_comes_next() -> None:
+    """No nonmonotonic-send after a send of unknown outcome that lies above; and none of an unknown producer."""
+    story = Story()
+    story.producer()
+    story.send(value(0), 5)
+    story.end(story.begin(value(1)), None, outcome="info")
+    story.put(9, value(1))
+    two = story.begin(value(2))
+    story.end(two, 7)
+    story.look()
+    assert found(story) == set()
+    story = Story()
+    one, two = story.begin(value(0)), story.begin(value(1))
+    story.end(one, 4)
+    story.end(two, 3)
+    assert found(story) == set()
+    assert [finding.anomaly for finding in findings(story.history(), CHECKS)] == ["nonmonotonic-send"]
 
 
 def test_two_threads_of_one_producer_have_no_order() -> None:
