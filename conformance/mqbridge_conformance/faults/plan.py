@@ -1,8 +1,8 @@
 """Faults in an order, each at its event of the history.
 
-The rule: a step's trigger counts from when the step before it was done, the first one's from when the plan began. A
-plan that was not carried out to its end proves nothing: leaving it raises `CannotTell`, unless something else was
-raised already.
+The rule: a step's trigger counts from when the step before it was done, the first one's from when the plan began; what
+a fault makes impossible cannot be the trigger that heals it, and a count of 0 is met at once. A plan that was not
+carried out to its end proves nothing: leaving it raises `CannotTell`, unless something else was raised already.
 """
 
 from __future__ import annotations
