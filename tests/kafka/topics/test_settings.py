@@ -96,6 +96,7 @@ def test_a_password_is_only_in_the_configuration() -> None:
         ("kafka://h?buffer_bytes=many", "buffer_bytes"),
         ("kafka://h?librdkafka=nonsense", "nonsense"),
         ("kafka://h?librdkafka=enable.auto.commit=true", "enable.auto.commit"),
+        ("kafka://h?librdkafka=reconnect.backoff.max.ms=60000", "reconnect.backoff.max.ms"),
     ],
 )
 def test_what_contradicts_itself_is_refused_by_name(url: str, word: str) -> None:
