@@ -32,8 +32,8 @@ OPTIONS: Final[Mapping[str, str]] = {
 DEFAULT_PORT: Final = 9092
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 RECONNECT_MAX_MS: Final = 1000
-"""A broker that is back is found within about a second; the client's own default is ten. A client that waits longer than
-between two looks would be taken for one that is cut off (cut_off.py)."""
+"""A broker that is back is found within about a second; the client's own default is ten. A client that waits longer
+than between two looks would be taken for one that is cut off (cut_off.py)."""
 
 OWNED: Final = frozenset(
     {
