@@ -292,7 +292,6 @@ SABOTEURS: list[Row] = [
         "what the first member had to give back",
     ),
     ("members-come-and-go", "leaves a partition out", _LEFT_OUT, "memory", "how many partitions each member has"),
-    ("members-come-and-go", "skips at a handover", _skips, "memory", "unseen|handover-gap|poll-skip"),
     ("member-crash", "skips at a handover", _skips, "memory", "what was sent meanwhile|handover-gap"),
     ("rolling-restart", "skips at a handover", _skips, "memory", "unseen|handover-gap|poll-skip"),
     (

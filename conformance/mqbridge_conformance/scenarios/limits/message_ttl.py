@@ -64,8 +64,8 @@ def _not_before(env: Env, dead: Callable[[], bool], began_s: float) -> None:
     while True:
         try:
             died = dead()
-        except Disagreement:  # one observer has seen it, and the other not yet
-            died = True
+        except Disagreement:  # of what is under way, be it a death or not: the next look tells
+            died = False
         if time.monotonic() - began_s >= TTL_S:
             break
         env.check(not died, f"a message has died within {TTL_S:g} s", anomaly="ttl-early")
