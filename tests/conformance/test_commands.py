@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import mqbridge as mq
 from mqbridge_conformance import scenarios
+from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.commands import conformance
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.report import SLICE, read_document
@@ -66,6 +67,31 @@ def test_the_command_lists_the_scenarios() -> None:
     """One line each, with what it shows."""
     done = CliRunner().invoke(conformance, ["list"])
     assert [line.split()[0] for line in done.stdout.splitlines()] == [scenario.name for scenario in scenarios.ALL]
+
+
+@pytest.mark.parametrize(
+    "name",
+    "list run table compare page judge saboteurs proofs differential restarts kills".split(),
+)
+def test_every_command_is_there(name: str) -> None:
+    """Under one door, each with its help; what another command needs is not imported for it."""
+    assert f"  {name} " in CliRunner().invoke(conformance, ["--help"]).stdout
+    done = CliRunner().invoke(conformance, [name, "--help"])
+    assert done.exit_code == 0, done.output
+    assert f"Usage: conformance {name}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["proofs", "auto-ack"], ["differential", "memory", "kafka"], ["restarts", "kafka"]],
+)
+def test_a_broker_that_cannot_be_had_is_a_sentence(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No traceback, and the exit status that `mqbridge` has for what is unreachable."""
+    monkeypatch.setattr(provided, "unavailable", lambda *_args, **_options: "no Docker")
+    done = CliRunner().invoke(conformance, args)
+    assert (done.exit_code, type(done.exception)) == (4, SystemExit)
+    assert done.stderr.startswith("Error: no ")
+    assert "broker: no Docker" in done.stderr
 
 
 @pytest.fixture

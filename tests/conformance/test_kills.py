@@ -1,4 +1,4 @@
-"""A short run of kills; ``python -m mqbridge_conformance.kills --kills 200`` is the long one."""
+"""A short run of kills; ``mqbridge conformance kills`` is the long one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mqbridge_conformance import kills
+from mqbridge_conformance.kills import KillReport, run
+from mqbridge_conformance.kills.judging import judge_handled, judge_log, lines_of
 
 
 @pytest.mark.timeout(180)
 def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     """Killed at random moments, host and workers lose no confirmed message, reuse no offset and keep the order."""
-    report = kills.run(20, seed=20, folder=tmp_path)
+    report = run(20, seed=20, folder=tmp_path)
     assert report.violations == []
     assert report.kills == 20
     assert report.host_kills > 0
@@ -23,11 +24,11 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
 
 
 def judged(*lines: dict[str, object]) -> list[str]:
-    report = kills.Report(seed=0)
+    report = KillReport(seed=0)
     log = {(0, 0): "p 1", (0, 1): "p 2"}
     written = [{"who": "w", **line} for line in lines]
-    waiting = kills._judge_log(written, log, report)
-    kills._judge_handled(written, log, waiting, report)
+    waiting = judge_log(written, log, report)
+    judge_handled(written, log, waiting, report)
     return report.violations
 
 
@@ -61,4 +62,4 @@ def test_the_judge_is_silent_when_all_is_well() -> None:
 def test_a_torn_line_of_a_killed_process_is_left_out(tmp_path: Path) -> None:
     """The last line of a diary, cut by the kill, is not read as a fact."""
     (tmp_path / "x-1.jsonl").write_bytes(json.dumps({"f": "open"}).encode() + b'\n{"f": "confir')
-    assert [line["f"] for line in kills._lines(tmp_path)] == ["open"]
+    assert [line["f"] for line in lines_of(tmp_path)] == ["open"]

@@ -1,42 +1,48 @@
-"""``python -m mqbridge_conformance.proofs [NAME]...``: show them, and write the table for the suite's README.
+"""``mqbridge conformance proofs``: show them, and write the table for the suite's README.
 
 The rule: one line of Markdown a proof, with the command that shows it; the exit status is 0 if all were made.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from pathlib import Path
+
+import click
 
 from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
 from mqbridge_conformance.targets import Target
 
-__all__ = ["main"]
+__all__ = ["proofs", "row"]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mqbridge_conformance.proofs", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all if none is given")
-    parser.add_argument("--results", type=Path, default=None, help="append each proof to this file, as a line of JSON")
-    chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.names if name not in PROOFS]
+@click.command("proofs")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Append each proof to this, a line of JSON."
+)
+def proofs(names: tuple[str, ...], results: Path | None) -> None:
+    """Configure real brokers badly on purpose, and show that the suite finds it, and nothing once it is mended.
+
+    NAME is the first column of the table, without its engine; all if none is given. Brokers are containers. The exit
+    status is 0 if every proof was made.
+    """
+    unknown = [name for name in names if name not in PROOFS]
     if unknown:
-        parser.error(f"there is no proof {unknown[0]!r}; there are {', '.join(PROOFS)}")
-    proofs = [PROOFS[name] for name in chosen.names or PROOFS]
-    _say("| configuration | what it does | found | as it should be | command |")
-    _say("| --- | --- | --- | --- | --- |")
+        raise click.BadParameter(f"there is no proof {unknown[0]!r}; there are {', '.join(PROOFS)}", param_hint="NAME")
+    click.echo("| configuration | what it does | found | as it should be | command |")
+    click.echo("| --- | --- | --- | --- | --- |")
     made = True
-    for proof in proofs:
+    for proof in [PROOFS[name] for name in names or PROOFS]:
         with target_of(proof) as target:
-            made &= _shown(proof, target, chosen.results)
-    return 0 if made else 1
+            made &= _shown(proof, target, results)
+    if not made:
+        raise click.exceptions.Exit(1)
 
 
 def _shown(proof: Proof, target: Target, results: Path | None) -> bool:
     shown = show(proof, target)
-    _say(row(shown))
+    click.echo(row(shown))
     if results is not None:
         with open(results, "a") as file:
             told = {"proof": proof.name, "made": shown.made, "strikes": shown.strikes, "found": shown.found}
@@ -52,11 +58,6 @@ def row(shown: Shown) -> str:
     failed = sum(not result.verdict.green for result in shown.bad)
     found = f"{', '.join(shown.found) or 'nothing'} ({failed} of {tries})"
     passed = f"{shown.good[0].verdict} ({sum(result.verdict.green for result in shown.good)} of {tries})"
-    command = f"`python -m mqbridge_conformance.proofs {proof.name}`"
+    command = f"`mqbridge conformance proofs {proof.name}`"
     cells = [f"{proof.engine}: {proof.name}", proof.says, found, passed, command]
     return f"| {' | '.join(cells)} |" + ("" if shown.made else " NOT SHOWN")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

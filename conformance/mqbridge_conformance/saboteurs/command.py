@@ -1,4 +1,4 @@
-"""The kill matrix on the command line: ``python -m mqbridge_conformance.saboteurs``.
+"""The kill matrix on the command line: ``mqbridge conformance saboteurs``.
 
 The rule: what is shown is what the results file has, so that a run that was cut short goes on where it ended.
 """
@@ -25,7 +25,7 @@ PATIENCE_S: Final = 3.0
 """Short: most runs end by waiting for what a broken engine never gives."""
 
 
-@click.command("teeth")
+@click.command("saboteurs")
 @click.argument("target", default="native")
 @click.option("--quick", is_flag=True, help="Each saboteur with the one scenario that is named as its killer.")
 @click.option(

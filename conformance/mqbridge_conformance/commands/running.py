@@ -1,4 +1,4 @@
-"""``mqbridge conformance``: the suite on the command line, found by the entry point ``mqbridge.commands``."""
+"""``mqbridge conformance list``, ``run`` and ``table``."""
 
 from __future__ import annotations
 
@@ -11,28 +11,20 @@ from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance import scenarios
 from mqbridge_conformance.beside import beside
-from mqbridge_conformance.checkers import Outcome, judge
-from mqbridge_conformance.history import load
+from mqbridge_conformance.commands.reading import read
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, any_seed
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
-from mqbridge_conformance.timelines import timeline
-from mqbridge_conformance.timelines.around import around
 
-__all__ = ["conformance"]
+__all__ = ["list_scenarios", "run_command", "table_command"]
 
 STDOUT: Final = "-"
 _PATH: Final = click.Path(path_type=Path)
 
 
-@click.group(help="Run the conformance scenarios against an engine.")
-def conformance() -> None:
-    """The group; its commands are below."""
-
-
-@conformance.command("list", help="Show the scenarios.")
+@click.command("list", help="Show the scenarios.")
 def list_scenarios() -> None:
     """One line a scenario."""
     width = max(len(scenario.name) for scenario in scenarios.ALL)
@@ -40,7 +32,7 @@ def list_scenarios() -> None:
         click.echo(f"{scenario.name.ljust(width)}  {scenario.level.ljust(5)}  {scenario.title}")
 
 
-@conformance.command("run")
+@click.command("run")
 @click.argument("target", nargs=-1, metavar="[TARGET]...")
 @click.option(
     "--level",
@@ -141,63 +133,7 @@ def _write(report: Report, json_to: str | None, html_to: Path | None, junit_to: 
         junit_to.write_text(shown.junit_xml(document), encoding="utf-8")
 
 
-@conformance.command("compare")
-@click.argument("first", type=_PATH, metavar="A.json")
-@click.argument("second", type=_PATH, metavar="B.json")
-def compare_command(first: Path, second: Path) -> None:
-    """Show what changed from one run to another, written by `run --json`: of two versions of a broker, or of a library.
-
-    The exit status is 1 if something got worse: a verdict fell, a claim was lowered, a scenario did not run again, or
-    a new one is not green.
-    """
-    found = shown.compare(_read(first), _read(second))
-    click.echo(found.as_text(), nl=False)
-    if found.worse:
-        raise click.exceptions.Exit(1)
-
-
-@conformance.command("judge")
-@click.argument("history", type=_PATH, metavar="FILE.jsonl")
-def judge_command(history: Path) -> None:
-    """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
-
-    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell, and if there is
-    nothing in it to look at.
-    """
-    try:
-        found = load(history)
-    except (ValueError, OSError) as error:
-        raise click.UsageError(str(error)) from error
-    judgements = judge(found)
-    for judgement in judgements:
-        counts = ", ".join(f"{number} {name}" for name, number in {**judgement.looked_at, **judgement.counts}.items())
-        reason = f" ({judgement.reason})" if judgement.reason else ""
-        click.echo(f"{judgement.outcome.value.ljust(7)}  {judgement.checker}: {counts or 'nothing to look at'}{reason}")
-    for finding in (error for judgement in judgements for error in judgement.errors):
-        click.echo(f"\n{finding.anomaly} at {finding.where}: {finding.text}")
-        click.echo(timeline(finding.witness, around(found, finding)))
-    if not any(judgement.looked_at for judgement in judgements):
-        raise click.ClickException(f"{history}: nothing in it was looked at, so it shows nothing")
-    if any(judgement.outcome is not Outcome.VALID for judgement in judgements):
-        raise click.exceptions.Exit(1)
-
-
-@conformance.command("page")
-@click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN.json...")
-@click.option("--html", "html_to", required=True, type=_PATH, metavar="FILE", help="The page.")
-def page_command(runs: tuple[Path, ...], html_to: Path) -> None:
-    """Show runs, written by `run --json`, as one page: versions of a broker side by side, for instance."""
-    html_to.write_text(shown.page([_read(path) for path in runs]), encoding="utf-8")
-
-
-def _read(path: Path) -> shown.Document:
-    try:
-        return shown.read_document(path)
-    except (ValueError, OSError) as error:
-        raise click.UsageError(str(error)) from error
-
-
-@conformance.command("table")
+@click.command("table")
 @click.argument("target", nargs=-1, metavar="[TARGET]...")
 @click.option("--slice", "only", is_flag=True, help="Only the rows that the top of a README has room for.")
 @click.option("--of", "run_of", type=_PATH, metavar="RUN.json", help="Of a run that was; nothing is run.")
@@ -209,7 +145,7 @@ def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> N
     if run_of and target:
         raise click.UsageError("--of shows a run that was; give it without a TARGET")
     if run_of:
-        found = _read(run_of)
+        found = read(run_of)
     else:
         report = Report(level="full", seed=any_seed())
         for result in beside(report, _targets(target), scenarios.ALL):

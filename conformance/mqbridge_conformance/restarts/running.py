@@ -1,4 +1,4 @@
-"""Stopping a broker under traffic, again and again: ``python -m mqbridge_conformance.restarts kafka --times 5``.
+"""A run of restarts: traffic, and a broker that is stopped under it.
 
 The rule: nobody helps. Producers and consumers go on through the same objects; what a receipt called confirmed must be
 in the log as a raw client reads it, and must be handled; order within a producer's key holds for what is handled first;
@@ -7,16 +7,12 @@ duplicates are legal and counted. The next stop comes when both consumers have m
 
 from __future__ import annotations
 
-import argparse
-import json
 import secrets
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import mqbridge as mq
@@ -24,7 +20,7 @@ from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.brokers.servers import Broker
 from mqbridge_conformance.targets import observer_of
 
-__all__ = ["Report", "run"]
+__all__ = ["MOVED", "RestartReport", "run"]
 
 BATCH: Final = 50
 MOVED: Final = 300
@@ -33,7 +29,7 @@ PATIENCE_S: Final = 90.0
 
 
 @dataclass(slots=True)
-class Report:
+class RestartReport:
     """What happened; `violations` is what must not."""
 
     engine: str
@@ -52,7 +48,7 @@ class Report:
 class _Traffic:
     """One producer and one consumer for each of a topic and a queue, on threads, until told to stop."""
 
-    def __init__(self, url: str, report: Report) -> None:
+    def __init__(self, url: str, report: RestartReport) -> None:
         self.report = report
         token = secrets.token_hex(4)
         self.topic: mq.Topic[bytes] = mq.Topic(f"restarts-{token}", partitions=2)
@@ -170,10 +166,10 @@ class _Traffic:
         self.bus.close()
 
 
-def run(engine: str, times: int, how: str = "restart", broker: Broker | None = None) -> Report:
+def run(engine: str, times: int, how: str = "restart", broker: Broker | None = None) -> RestartReport:
     """Stop the engine's broker `times` times under traffic: ``restart`` properly, or ``kill`` it with SIGKILL."""
     broker = broker or provided.broker(engine, own=True)
-    report = Report(engine, how)
+    report = RestartReport(engine, how)
     traffic = _Traffic(broker.url, report)
     try:
         while report.times < times and traffic.moved_on(traffic.moved(), MOVED, "traffic before a stop"):
@@ -194,24 +190,3 @@ def run(engine: str, times: int, how: str = "restart", broker: Broker | None = N
     finally:
         traffic.remove()
     return report
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; 0 when nothing was violated."""
-    parser = argparse.ArgumentParser(prog="python -m mqbridge_conformance.restarts", description=__doc__)
-    parser.add_argument("engine", choices=provided.ENGINES)
-    parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--how", choices=("restart", "kill"), default="restart")
-    parser.add_argument("--results", type=Path, default=None, help="append the report to this file, as a line of JSON")
-    chosen = parser.parse_args(arguments)
-    report = run(chosen.engine, chosen.times, chosen.how)
-    line = json.dumps(asdict(report))
-    print(line)  # noqa: T201 - the command's result
-    if chosen.results is not None:
-        with open(chosen.results, "a") as results:
-            results.write(line + "\n")
-    return 1 if report.violations else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,75 @@
+"""``mqbridge conformance compare``, ``judge`` and ``page``: of runs that were. The rule: nothing is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from mqbridge_conformance import report as shown
+from mqbridge_conformance.checkers import Outcome, judge
+from mqbridge_conformance.history import load
+from mqbridge_conformance.timelines import timeline
+from mqbridge_conformance.timelines.around import around
+
+__all__ = ["compare_command", "judge_command", "page_command", "read"]
+
+_PATH: Final = click.Path(path_type=Path)
+
+
+@click.command("compare")
+@click.argument("first", type=_PATH, metavar="A.json")
+@click.argument("second", type=_PATH, metavar="B.json")
+def compare_command(first: Path, second: Path) -> None:
+    """Show what changed from one run to another, written by `run --json`: of two versions of a broker, or of a library.
+
+    The exit status is 1 if something got worse: a verdict fell, a claim was lowered, a scenario did not run again, or
+    a new one is not green.
+    """
+    found = shown.compare(read(first), read(second))
+    click.echo(found.as_text(), nl=False)
+    if found.worse:
+        raise click.exceptions.Exit(1)
+
+
+@click.command("judge")
+@click.argument("history", type=_PATH, metavar="FILE.jsonl")
+def judge_command(history: Path) -> None:
+    """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
+
+    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell, and if there is
+    nothing in it to look at.
+    """
+    try:
+        found = load(history)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    judgements = judge(found)
+    for judgement in judgements:
+        counts = ", ".join(f"{number} {name}" for name, number in {**judgement.looked_at, **judgement.counts}.items())
+        reason = f" ({judgement.reason})" if judgement.reason else ""
+        click.echo(f"{judgement.outcome.value.ljust(7)}  {judgement.checker}: {counts or 'nothing to look at'}{reason}")
+    for finding in (error for judgement in judgements for error in judgement.errors):
+        click.echo(f"\n{finding.anomaly} at {finding.where}: {finding.text}")
+        click.echo(timeline(finding.witness, around(found, finding)))
+    if not any(judgement.looked_at for judgement in judgements):
+        raise click.ClickException(f"{history}: nothing in it was looked at, so it shows nothing")
+    if any(judgement.outcome is not Outcome.VALID for judgement in judgements):
+        raise click.exceptions.Exit(1)
+
+
+@click.command("page")
+@click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN.json...")
+@click.option("--html", "html_to", required=True, type=_PATH, metavar="FILE", help="The page.")
+def page_command(runs: tuple[Path, ...], html_to: Path) -> None:
+    """Show runs, written by `run --json`, as one page: versions of a broker side by side, for instance."""
+    html_to.write_text(shown.page([read(path) for path in runs]), encoding="utf-8")
+
+
+def read(path: Path) -> shown.Document:
+    """The document of a run; a usage error if the file has none."""
+    try:
+        return shown.read_document(path)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error

@@ -1,7 +1,0 @@
-"""See `running`."""
-
-import sys
-
-from mqbridge_conformance.differential.running import main
-
-sys.exit(main())

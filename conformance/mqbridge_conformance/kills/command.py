@@ -1,0 +1,45 @@
+"""``mqbridge conformance kills``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mqbridge_conformance.kills.running import run
+from mqbridge_conformance.runner import any_seed
+
+__all__ = ["kills"]
+
+
+@click.command("kills")
+@click.option("--kills", "number", default=200, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option("--seed", type=int, help="Of whom and when; told where it is not given.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), metavar="DIR", help="Keep everything here, not what failed alone."
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Append the report to this, a line of JSON."
+)
+def kills(number: int, seed: int | None, folder: Path | None, results: Path | None) -> None:
+    """SIGKILL producers, workers and hosts of the native engine at random moments under load, and judge.
+
+    No confirmed message may be lost, no offset used twice, no order broken. The report is a line of JSON; the exit
+    status is 1 if something was violated, and then all is kept.
+    """
+    where = folder or Path(tempfile.mkdtemp(prefix="mqbridge-kills-"))
+    report = run(number, any_seed() if seed is None else seed, where, say=lambda text: click.echo(text, err=True))
+    line = json.dumps(asdict(report))
+    click.echo(line)
+    if results is not None:
+        with open(results, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    if report.violations:
+        click.echo(f"{len(report.violations)} violations; all is kept in {where}", err=True)
+        raise click.exceptions.Exit(1)
+    if folder is None:
+        shutil.rmtree(where)
