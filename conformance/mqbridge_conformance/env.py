@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import mqbridge as mq
 from mqbridge_conformance import recording
+from mqbridge_conformance.brokers.transactions import Transactions
 from mqbridge_conformance.faults import Faults
 from mqbridge_conformance.history import Payload, Recorder
 from mqbridge_conformance.observers import Counts, Disagreement, RecordedObserver
@@ -142,6 +143,10 @@ class Env:
         # The recorded one is closed at the end, so that its clients that are open then are told to have ended.
         self._buses.append(recording.connect(bus, self.recorder))
         return self._buses[-1]
+
+    def transactions(self, stem: str) -> Transactions:
+        """Another program, by a client that is not the library; to be closed."""
+        return self.target.transactions(self.name(stem), self.recorder)
 
     def spawn(self, program: str, **args: Any) -> Party:
         """A worker program as another party, stopped at the end."""

@@ -25,6 +25,7 @@ from mqbridge_conformance.brokers.links import HostProxy, Proxy
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.secured import KafkaSite, RabbitMQSite, Site
 from mqbridge_conformance.brokers.servers import Broker
+from mqbridge_conformance.brokers.transactions import KafkaTransactions, Transactions
 from mqbridge_conformance.history import Recorder
 from mqbridge_conformance.observers import Agreed, FileObserver, FirstToTell, Observer, ProcessObserver, PublicObserver
 from mqbridge_conformance.opening import open_bus
@@ -93,6 +94,10 @@ class Target(ABC):
     def secured(self) -> Site:
         """A broker of this engine that asks who is there, to be closed; `CannotTell` where the suite has none."""
         raise CannotTell(f"{self.name!r} has no broker that asks for passwords and of which the suite has the keys")
+
+    def transactions(self, name: str, recorder: Recorder) -> Transactions:
+        """Another program that sends in transactions, to be closed; `CannotTell` where the suite has none."""
+        raise CannotTell(f"the suite has no client that sends in transactions to {self.name!r}")
 
     def versions(self) -> dict[str, str]:
         """Once it is started, what reports are to say of it: the engine's version under the engine's name, and those of
@@ -257,6 +262,11 @@ class RealBroker(Target):
         if self.engine == "kafka":
             return KafkaSite(provided.secured_kafka())
         return RabbitMQSite(self.url)
+
+    def transactions(self, name: str, recorder: Recorder) -> Transactions:
+        if self.engine != "kafka":
+            return super().transactions(name, recorder)
+        return KafkaTransactions(urlsplit(self.url).netloc, name, recorder)
 
     def spawn(self, program: str, **args: Any) -> Party:
         return ProcessParty(program, {"url": self.url, **args})

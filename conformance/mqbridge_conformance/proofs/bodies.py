@@ -18,7 +18,6 @@ from mqbridge_conformance.scenario import scenario
 from mqbridge_conformance.scenarios.arranging import acked, filled
 
 __all__ = [
-    "aborted_records_unseen",
     "consumer_crash_while_handling",
     "crash_while_handling",
     "leader_dies_alone",
@@ -65,48 +64,6 @@ def crash_while_handling(env: Env) -> None:
     env.count("inherited", len(got))
     env.drained(topic, group)
     env.observer.records(topic.name)
-
-
-@scenario(
-    "aborted-records-unseen",
-    "A consumer is not shown what another program sent in a transaction that it aborted",
-    needs=(Cap.GROUPS, Cap.READ_COMMITTED),
-    exercises=("aborted", "shown"),
-)
-def aborted_records_unseen(env: Env) -> None:
-    topic = env.topic()
-    _aborted(env, topic)
-    filled(env, topic, [0], producer="after")
-    with env.bus.consumer(topic, group=env.group(), start=mq.EARLIEST) as consumer:
-        got: list[Any] = []
-        while not any(b" after0 " in (one.raw or b"") for one in got):
-            got += env.receive(consumer, 1, "what was sent after the transaction")
-        acked(env, consumer, got)
-        env.count("shown", len(got))
-        env.equal(len(got), 1, "records shown, of one that was not aborted", "G1a")
-
-
-def _aborted(env: Env, topic: mq.Topic[bytes]) -> None:
-    """By a raw client, for the library has no transactions yet; told in the history as sends that failed."""
-    try:
-        from confluent_kafka import Producer
-    except ModuleNotFoundError as error:
-        raise CannotTell(f"a transaction needs {error.name}, which is not installed") from error
-    bootstrap = env.target.url.partition("://")[2]
-    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": env.name("aborts")})
-    producer.init_transactions(env.patience_s)
-    producer.begin_transaction()
-    ops = []
-    for number in range(RECORDS):
-        value = env.payload(topic, "aborts", number)
-        told = {"client": "raw", "dest": str(topic), "val": value.decode(), "txn": "aborted"}
-        ops.append((env.recorder.invoke("send", **told), told))
-        producer.produce(topic.name, value)
-    producer.flush(env.patience_s)
-    producer.abort_transaction(env.patience_s)
-    for op, told in ops:
-        env.recorder.write("fail", "send", op=op, **told)
-    env.count("aborted", len(ops))
 
 
 @scenario(

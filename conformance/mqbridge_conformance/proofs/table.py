@@ -19,6 +19,7 @@ from mqbridge_conformance.saboteurs.misconfigured import MISCONFIGURED
 from mqbridge_conformance.saboteurs.strikes import Plan, strikes_told
 from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
+from mqbridge_conformance.scenarios.transactions.isolation import read_committed
 from mqbridge_conformance.targets import RealCluster, Target, targets_for
 
 __all__ = ["PROOFS", "Proof", "Shown", "show", "target_of"]
@@ -78,7 +79,7 @@ def _proofs() -> Iterator[Proof]:
         "kafka",
         "B03",
         "isolation.level=read_uncommitted shows records of an aborted transaction",
-        bodies.aborted_records_unseen,
+        read_committed,
     )
     yield Proof(
         "poll-stall",

@@ -50,6 +50,8 @@ _ALL: Final = (
         ("S04", "confirm-unroutable", "unroutable-confirmed", Pieces(channel=sending.ConfirmsUnroutable)),
         ("S09", "take-without-end", "unbounded limit-ignored", Pieces(sender=sending.takes_without_end)),
     ),
+    # Its subject is on one engine alone: the others refuse to be asked for less.
+    Saboteur("S55", "ask-for-more", "sending", ("acks-ignored",), Pieces(sender=sending.asks_for_more), only="kafka"),
     *_of(
         "contents",
         ("M26", "lose-headers", "payload-corruption=headers: found", Pieces(channel=contents.LosesHeaders)),

@@ -29,6 +29,7 @@ __all__ = [
     "ReportsFailure",
     "ReusesOffsets",
     "SwapsRecords",
+    "asks_for_more",
     "takes_without_end",
 ]
 
@@ -224,4 +225,11 @@ def takes_without_end(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:
     """S09: a sender takes a thousand times what it was told to take at most."""
     if strikes.here("a producer", max_in_flight_bytes=spec.max_in_flight_bytes):
         return replace(spec, max_in_flight_bytes=spec.max_in_flight_bytes * 1000)
+    return spec
+
+
+def asks_for_more(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:
+    """S55: a sender asks for all replicas, whatever it was told to ask for."""
+    if spec.acks != "all" and strikes.here("a producer", acks=spec.acks):
+        return replace(spec, acks="all")
     return spec

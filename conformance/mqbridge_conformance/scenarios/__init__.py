@@ -15,19 +15,23 @@ from mqbridge_conformance.scenarios import (
     replay,
     routing,
     security,
+    sending,
     settlement,
     topics,
+    transactions,
 )
 
 __all__ = ["ALL", "at_level"]
 
 ALL: tuple[Scenario, ...] = (
     *messages.ALL,
+    *sending.ALL,
     *ordering.ALL,
     *partitioning.ALL,
     *groups.ALL,
     *replay.ALL,
     *topics.ALL,
+    *transactions.ALL,
     *queues.ALL,
     *settlement.ALL,
     *delivery.ALL,

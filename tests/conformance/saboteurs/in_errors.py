@@ -42,7 +42,7 @@ def _deaf_for_settled(fan_out: Any, listeners: Any, name: str) -> Any:
 SABOTEURS: list[Row] = [
     *(
         (name, "does not refuse what it has not", around(Bus, "require", _nothing), "memory", "no error, but None")
-        for name in ("passwords", "permissions", "tls")
+        for name in ("passwords", "permissions", "tls", "acks-leader", "acks-none", "read-committed")
     ),
     ("closed-objects", "works when closed", around(Bus, "_check_open", _nothing), "memory", "by a closed bus"),
     (

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import mqbridge as mq
+from mqbridge import spi
+from mqbridge_conformance.saboteurs import SABOTEURS, Plan
+from mqbridge_conformance.saboteurs.strikes import Draws, Strikes
 from tests.conformance.saboteurs.broken import pair, receive
 
 TOPIC = mq.Topic("t", partitions=3)
@@ -161,3 +165,14 @@ def test_s09_takes_more_than_it_was_told_to(tmp_path: Path) -> None:
             with maker.producer(max_in_flight_bytes=1024, linger_s=60, batch_bytes=1 << 30) as producer:
                 taken = [producer.try_send(TOPIC, b"x" * 1024) for _ in range(100)]
                 assert (None in taken) is full
+
+
+def test_s55_asks_for_all_replicas() -> None:
+    """Who asked for less is given more, and who asked for all is left alone."""
+    change = SABOTEURS["S55"].pieces.sender
+    assert change is not None
+    strikes = Strikes(Draws(Plan("S55")))
+    spec = spi.SenderSpec("all", None, 0.0, 1, None, 1.0, 1, "fail")
+    for less, told in ((spec, 0), (replace(spec, acks="leader"), 1), (replace(spec, acks="none"), 2)):
+        assert change(less, strikes).acks == "all"
+        assert strikes.draws.opportunities == told
