@@ -120,7 +120,11 @@ _QUEUE_ROWS: dict[Cap, Support] = {
     Cap.DELAYED_SEND: later(_DELAY, "message_ttl_s on a queue that dead-letters to the target"),
     Cap.DELAYED_RETRY: later(_DELAY, "release() or retry() without delay_s"),
     Cap.PRIORITY: direct("higher first", "0 to 31 on quorum queues, 0 to max_priority on classic ones"),
-    Cap.LENGTH_LIMIT: direct("x-max-length, x-max-length-bytes", "a quorum queue may overshoot by what is under way"),
+    # rabbit_fifo.erl, is_over_limit: full is who has more ready than the limit; a classic queue is exact.
+    Cap.LENGTH_LIMIT: direct(
+        "x-max-length, x-max-length-bytes",
+        "a quorum queue that rejects takes one more, and what is under way, before it says that it is full",
+    ),
     Cap.SINGLE_ACTIVE_CONSUMER: direct(
         "x-single-active-consumer", "what the leaving one gives back may come after what its successor is given at once"
     ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.runner import run_scenario
-from mqbridge_conformance.saboteurs import Plan, in_force
+from mqbridge_conformance.saboteurs import Plan, in_force, strikes_told
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import NativeClient, targets_for
@@ -63,10 +64,13 @@ def test_every_scenario_is_shown_able_to_fail() -> None:
     assert {name for name, *_ in SABOTEURS} == {scenario.name for scenario in ALL if not scenario.own_broker}
 
 
-def test_a_loss_is_found_across_a_restart(tmp_path: Path) -> None:
-    """An engine that drops messages now and then fails the scenario that restarts the broker, as a loss."""
+@pytest.mark.parametrize(("plan", "found"), [(Plan("M02", 0.02), "lost"), (Plan("S30"), "starvation")], ids=str)
+def test_a_restart_that_is_not_survived_is_found(plan: Plan, found: str, tmp_path: Path) -> None:
+    """An engine that drops messages now and then, or whose consumers do not come back, fails the scenario that restarts
+    the broker, by that name."""
     target = NativeClient(own=True)
-    with target, in_force(Plan("M02", 0.02, told=tmp_path / "told")):
+    with target, in_force(replace(plan, told=tmp_path / "told")):
         result, _ = run_scenario(SCENARIOS["resumes-after-restart"], target, patience_s=PROCESS_PATIENCE_S)
+    assert strikes_told(tmp_path / "told"), "it never struck"
     assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
-    assert "lost" in result.anomalies, result.anomalies
+    assert found in result.anomalies, result.anomalies

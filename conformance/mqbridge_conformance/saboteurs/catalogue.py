@@ -196,7 +196,16 @@ _ALL: Final = (
         ("S49", "bind-nothing", "misrouted unroutable-confirmed lost", Pieces(admin=administering.BindsNothing)),
         ("S50", "keep-bindings", "misrouted wrong-destination", Pieces(admin=administering.KeepsBindings)),
         ("S52", "let-anybody-in", "let-in", Pieces(request=connecting.lets_anybody_in)),
-        ("S53", "hide-natives", "no-native", Pieces(connection=connecting.HidesNatives)),
+        (
+            "S53",
+            "hide-natives",
+            "no-native",
+            Pieces(
+                connection=connecting.HidesNatives,
+                topic=connecting.HidesNativesOfMembers,
+                queue=connecting.HidesNativesOfConsumers,
+            ),
+        ),
         ("S51", "find-later", "untrue-answer replay-mismatch", Pieces(admin=administering.FindsLater)),
     ),
 )

@@ -5,15 +5,26 @@ The rule: each lets through what is to be refused, or keeps back what is to be h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_conformance.saboteurs.passing import PassingConnection
+from mqbridge_conformance.saboteurs.passing import (
+    PassingConnection,
+    PassingQueueSubscription,
+    PassingTopicSubscription,
+)
 from mqbridge_conformance.saboteurs.strikes import Strikes
 
-__all__ = ["HidesNatives", "RefusesNothing", "lets_anybody_in"]
+__all__ = [
+    "HidesNatives",
+    "HidesNativesOfConsumers",
+    "HidesNativesOfMembers",
+    "RefusesNothing",
+    "lets_anybody_in",
+]
 
 T = TypeVar("T")
 
@@ -54,4 +65,25 @@ class HidesNatives(PassingConnection):
     """S53: the native object behind a connection cannot be had."""
 
     def unwrap(self, kind: type[T]) -> T | None:
-        return None if self.strikes.here(kind.__name__) else self.inner.unwrap(kind)
+        found = self.inner.unwrap(kind)
+        return None if found is not None and self.strikes.here(kind.__name__) else found
+
+
+class HidesNativesOfMembers(PassingTopicSubscription):
+    """S53: nor that of a member of a group."""
+
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: spi.Completion[Any]) -> None:
+        if self.strikes.here(kind.__name__):
+            done(None, mq.InvalidSpec(f"the member has no {kind.__name__} inside", field="kind"))
+        else:
+            super().call(kind, fn, done)
+
+
+class HidesNativesOfConsumers(PassingQueueSubscription):
+    """S53: nor that of a consumer of a queue."""
+
+    def call(self, kind: type[T], fn: Callable[[T], Any], done: spi.Completion[Any]) -> None:
+        if self.strikes.here(kind.__name__):
+            done(None, mq.InvalidSpec(f"the consumer has no {kind.__name__} inside", field="kind"))
+        else:
+            super().call(kind, fn, done)

@@ -62,6 +62,10 @@ def _all_fit(fitting: Any, batch: Any, spec: Any, held: int, held_bytes: int) ->
     return range(batch.count), []
 
 
+def _one_more_fits(fitting: Any, batch: Any, spec: Any, held: int, held_bytes: int) -> Any:
+    return fitting(batch, spec, held - 1, held_bytes - 1000)
+
+
 def _early_full(fitting: Any, batch: Any, spec: Any, held: int, held_bytes: int) -> Any:
     return fitting(batch, spec, held + 1, held_bytes)
 
@@ -112,6 +116,13 @@ SABOTEURS: list[Row] = [
         "while the first has room",
     ),
     ("length-limit-rejects", "takes all", around(limits, "fitting", _all_fit), "memory", "and 4 is its limit"),
+    (
+        "length-limit-rejects",
+        "takes one more",
+        around(limits, "fitting", _one_more_fits),
+        "memory",
+        "takes 5, and 4 is its limit",
+    ),
     ("length-limit-rejects", "is full early", around(limits, "fitting", _early_full), "memory", "is full with 3 of 4"),
     (
         "length-limit-drops",
