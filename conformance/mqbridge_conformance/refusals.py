@@ -40,16 +40,16 @@ def refused_capabilities(env: Env) -> list[Cap]:
 
 def prove_refusals(env: Env, capabilities: Sequence[Cap]) -> None:
     """See that each is refused, by its own operation if it has one, and that nothing changed."""
-    alone = [capability for capability in capabilities if not _prove(env, capability)]
+    alone = [capability for capability in capabilities if not _prove(env, capability, capabilities)]
     if alone:
         env.evidence.note(f"no operation of their own can be asked for yet, so seen by require(): {', '.join(alone)}")
 
 
-def _prove(env: Env, capability: Cap) -> bool:
+def _prove(env: Env, capability: Cap, refused: Sequence[Cap]) -> bool:
     """Was it asked for by its own operation too?"""
     _refused(env, capability, lambda: env.bus.require(capability), "require()")
     probe = PROBES.get(capability)
-    if probe is None or not env.can(*probe.first):
+    if probe is None or not env.can(*probe.first) or not set(probe.first).isdisjoint(refused):
         return False
     try:
         prepared = probe.prepare(env)

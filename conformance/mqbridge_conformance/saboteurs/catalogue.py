@@ -195,6 +195,7 @@ _ALL: Final = (
         ("S48", "bind-wider", "misrouted wrong-destination", Pieces(admin=administering.BindsWider)),
         ("S49", "bind-nothing", "misrouted unroutable-confirmed lost", Pieces(admin=administering.BindsNothing)),
         ("S50", "keep-bindings", "misrouted wrong-destination", Pieces(admin=administering.KeepsBindings)),
+        ("S56", "emulate-anyway", "refusal-applied=no error", Pieces(request=connecting.emulates_anyway)),
         ("S52", "let-anybody-in", "let-in", Pieces(request=connecting.lets_anybody_in)),
         (
             "S53",

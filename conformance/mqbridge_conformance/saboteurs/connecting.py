@@ -23,6 +23,7 @@ __all__ = [
     "HidesNativesOfConsumers",
     "HidesNativesOfMembers",
     "RefusesNothing",
+    "emulates_anyway",
     "lets_anybody_in",
 ]
 
@@ -41,6 +42,13 @@ def lets_anybody_in(request: spi.ConnectRequest, strikes: Strikes) -> spi.Connec
         return request
     shown = replace(url, username=first.url.username, password=first.url.password)
     return replace(request, url=shown, options=first.options)
+
+
+def emulates_anyway(request: spi.ConnectRequest, strikes: Strikes) -> spi.ConnectRequest:
+    """S56: what is to be refused as an emulation is emulated."""
+    if request.emulation != "forbid" or not strikes.here(request.url.text):
+        return request
+    return replace(request, emulation="allow")
 
 
 class _Lenient(mq.Capabilities):

@@ -9,9 +9,11 @@ from typing import Any
 
 from mqbridge import admin, hooks
 from mqbridge.bus import Bus
+from mqbridge.capabilities import Capabilities
 from mqbridge.consumer import BaseConsumer
 from mqbridge.producer import Producer
 from tests.conformance.saboteurs.breaking import Row, around
+from tests.conformance.saboteurs.in_engine import nothing_refused
 
 
 def _nothing(original: Any, *args: Any, **options: Any) -> None:
@@ -43,6 +45,13 @@ SABOTEURS: list[Row] = [
     *(
         (name, "does not refuse what it has not", around(Bus, "require", _nothing), "memory", "no error, but None")
         for name in ("passwords", "permissions", "tls", "acks-leader", "acks-none", "read-committed")
+    ),
+    (
+        "emulation-forbidden",
+        "emulates anyway",
+        around(Capabilities, "need", nothing_refused),
+        "memory",
+        "asked for by require.*no error",
     ),
     ("closed-objects", "works when closed", around(Bus, "_check_open", _nothing), "memory", "by a closed bus"),
     (

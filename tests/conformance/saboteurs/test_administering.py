@@ -9,7 +9,7 @@ import pytest
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_conformance.saboteurs import SABOTEURS, Plan
+from mqbridge_conformance.saboteurs import SABOTEURS, Plan, open_bus, strikes_told
 from mqbridge_conformance.saboteurs.strikes import Draws, Strikes
 from tests.conformance.saboteurs.broken import TOPIC, Pair, fill, member, pair, receive
 
@@ -85,6 +85,17 @@ def test_s53_has_nothing_native_to_show(tmp_path: Path) -> None:
         assert bus.clean.unwrap(object)
         with pytest.raises(mq.InvalidSpec):
             bus.broken.unwrap(object)
+
+
+def test_s56_emulates_what_is_forbidden(tmp_path: Path) -> None:
+    """A bus that is to refuse emulations does not; one that allows them is left alone."""
+    plan = Plan("S56", told=tmp_path / "strikes.jsonl")
+    for emulation, told in (("allow", 0), ("forbid", 1)):
+        with open_bus("native:", plan=plan, emulation=emulation) as bus:
+            bus.require(mq.Capability.TOPIC_RETRY)
+        assert len(strikes_told(tmp_path / "strikes.jsonl")) == told
+    with mq.connect("native:", emulation="forbid") as bus, pytest.raises(mq.Unsupported):
+        bus.require(mq.Capability.TOPIC_RETRY)
 
 
 def test_s39_and_s40_lie_about_a_queue(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from mqbridge_conformance.scenarios.errors.closed import closed_objects
 from mqbridge_conformance.scenarios.errors.concurrent_use import concurrent_use
+from mqbridge_conformance.scenarios.errors.emulation import emulation_forbidden
 from mqbridge_conformance.scenarios.errors.escape_hatch import escape_hatch
 from mqbridge_conformance.scenarios.errors.hooks import hooks
 from mqbridge_conformance.scenarios.errors.mismatch import mismatch
@@ -13,6 +14,7 @@ __all__ = ["ALL"]
 
 ALL = (
     refusals_before_io,
+    emulation_forbidden,
     closed_objects,
     concurrent_use,
     bad_specifications,
