@@ -2,11 +2,13 @@
 owners.
 
 The rule: a place goes back only if somebody moves it, is never below what a commit promised, and never above a record
-that nobody in the group has begun to settle.
+that nobody in the group has begun to settle. An observer that was told all the places of a group, and not one that was
+promised, was told that there is none.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
 from operator import itemgetter
@@ -29,8 +31,12 @@ def log_commits(history: History, profile: Profile) -> Judgement:
     logs, leases, settling = history.derived(Logs), history.derived(Leases), history.derived(Settling)
     groups = history.derived(Groups)
     seen: dict[GroupPlace, list[Event]] = defaultdict(list)
+    answers: dict[str, list[Event]] = defaultdict(list)
+    unlooked = 0
     for event in history.said("committed"):
-        if event.group is not None and event.dest in logs.logs and event.part is not None and event.off is not None:
+        if event.group is not None and event.dest is None:
+            answers[event.group].append(event)
+        elif event.group is not None and event.dest in logs.logs and event.part is not None and event.off is not None:
             seen[event.group, event.dest, event.part].append(event)
     promises: dict[GroupPlace, list[Promise]] = defaultdict(list)
     for promise in settling.promises:
@@ -40,12 +46,39 @@ def log_commits(history: History, profile: Profile) -> Judgement:
         judge.count("places")
         judge.count("committed", len(seen[at]))
         judge.count("promises", len(promises[at]))
-        _lost(history, group, at[2], promises[at], leases.at[at], seen[at], judge)
+        unlooked += _is_unlooked(history, logs, group, at[2], promises[at], leases.at[at], [*seen[at], *answers[at[0]]])
+        none = _without(answers[at[0]], seen[at], logs.deleted.get(at[1], math.inf)) if promises[at] else []
+        _lost(history, group, at[2], promises[at], leases.at[at], [*seen[at], *none], judge)
         _back(history, group, at[2], seen[at], judge)
         log = logs.logs.get(at[1])
         if log is not None and not log.shrinks:
             _ahead(log, group, at[2], settling.possible[at], leases.at[at], seen[at], judge)
+    if unlooked:
+        judge.cannot_tell(f"nobody looked where groups stand in {unlooked} partitions after they had committed there")
     return judge.judgement()
+
+
+def _is_unlooked(
+    history: History,
+    logs: Logs,
+    group: Group,
+    part: int,
+    promises: list[Promise],
+    leases: list[Lease],
+    seen: list[Event],
+) -> bool:
+    """Was something promised that nobody can tell to be kept? Neither a later owner nor an observer was there."""
+    if not promises or group.dest in logs.deleted or group.moved(part, promises[-1].asked.t, math.inf):
+        return False
+    last = promises[-1].commit.t
+    owned = any(lease.deliveries and lease.after > last for lease in leases)
+    return not owned and not any(_began(history, event) > last for event in seen)
+
+
+def _without(answers: list[Event], seen: list[Event], until: float) -> list[Event]:
+    """The answers that do not have this place, while its topic was there."""
+    having = {(event.proc, event.op) for event in seen}
+    return [event for event in answers if (event.proc, event.op) not in having and event.t < until]
 
 
 def _lost(
@@ -75,7 +108,8 @@ def _lost(
         if off < promise.off and number not in accused and not group.moved(part, promise.asked.t, event.t):
             accused.add(number)
             how = "began at" if event.f == "deliver" else "is seen at"
-            text = f"{promise.lease.who} committed up to offset {promise.off}; afterwards the group {how} {off}"
+            how = f"{how} {off}" if event.dest is not None else "has no place there"
+            text = f"{promise.lease.who} committed up to offset {promise.off}; afterwards the group {how}"
             where = f"{group.dest}/{part} in group {group.name}"
             judge.find("commit-lost", where, text, [promise.ack, promise.commit, event])
 

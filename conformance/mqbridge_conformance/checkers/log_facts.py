@@ -308,6 +308,17 @@ class Logs:
             self._payloads[value] = found
             return found
 
+    @property
+    def run(self) -> str:
+        """What payloads of this run say that they are from."""
+        return str(self.history.header.get("run", ""))
+
+    @cached_property
+    def burial_grounds(self) -> frozenset[str]:
+        """Topics that consumers were told to copy their dead letters to."""
+        targets = (client.options.get("dead_letter") for client in self.clients.values())
+        return frozenset(target for target in targets if isinstance(target, str))
+
     def client(self, event: Event) -> Client | None:
         return self.clients.get(event.who)
 

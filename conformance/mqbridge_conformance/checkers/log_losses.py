@@ -3,7 +3,8 @@
 The rule: a write counts as lost when it was confirmed before somebody looked at everything and is not there, or when a
 reader passed its place and nobody was ever given it. What a run may lose (removed records, starts behind it, readers
 that settle before they see) is no loss. Losses are told by producer and by where in its count they lie: in the middle
-is certain loss, at the end may be a slow reader, at the beginning is a log that began anew.
+is certain loss, at the end may be a slow reader, at the beginning is a log that began anew. Of what was confirmed after
+everybody had looked for the last time nobody can tell.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def log_losses(history: History, profile: Profile) -> Judgement:
         judge.count("looks", len(log.looks))
         lost = _lost(log, by_dest[log.dest])
         _tell(logs, log, "lost-write", log.dest, lost, judge)
+        _unlooked(history, logs, log, judge)
     for event in history.said("drained"):
         dest = event.dest or ""
         if dest in logs.logs and event.t <= logs.deleted.get(dest, math.inf):
@@ -65,6 +67,21 @@ def _lost(log: Log, runs: Iterable[Run]) -> dict[str, tuple[Event, ...]]:
                 if log.written.get(sent.val) is sent and sent.val not in log.sighted and not log.may_be_gone(sent):
                     found.setdefault(sent.val, tuple(sorted((before, after), key=lambda event: event.t)))
     return found
+
+
+def _unlooked(history: History, logs: Logs, log: Log, judge: Judge) -> None:
+    """Confirmed, to stay there, and nobody was shown anything of the topic from then on."""
+    if log.dest in logs.deleted or log.removed:
+        return
+    drains = (event.t for event in history.said("drained") if event.dest == log.dest)
+    last = max([*(look.began_t for look in log.looks), *(event.t for event in log.reads[-1:]), *drains], default=-1)
+    waiting = [
+        sent
+        for sent in log.sends
+        if sent.outcome == "ok" and sent.known_t > last and sent.val not in log.sighted and not unconfirmed(logs, sent)
+    ]
+    if waiting:
+        judge.cannot_tell(f"{len(waiting)} were confirmed in {log.dest}, and nobody looked there afterwards")
 
 
 def _unseen(history: History, logs: Logs, log: Log, drained: Event, judge: Judge) -> None:

@@ -15,7 +15,7 @@ from mqbridge_conformance.checkers.log_facts import Log, Logs, in_order
 from mqbridge_conformance.checkers.log_promises import may_reorder, not_claimed, unconfirmed
 from mqbridge_conformance.history import Damaged, Event, History, Payload
 
-__all__ = ["log_payloads"]
+__all__ = ["buries", "is_damaged", "log_payloads"]
 
 
 def log_payloads(history: History, profile: Profile) -> Judgement:
@@ -23,9 +23,9 @@ def log_payloads(history: History, profile: Profile) -> Judgement:
     judge = Judge("log-payloads", profile)
     logs = history.derived(Logs)
     _whole(logs, judge)
-    burial_grounds = _burial_grounds(logs)
     for log in logs:
-        _destination(logs, log, burial_grounds, judge)
+        if not buries(logs, log.dest):
+            _destination(logs, log, judge)
         _key_of(log, judge)
         _order(logs, log, profile, judge)
         _moved(logs, log, profile, judge)
@@ -53,6 +53,17 @@ def _whole(logs: Logs, judge: Judge) -> None:
                 judge.find("payload-corruption", _where(event), f"{text[:100]!r} has a wrong checksum", [event])
 
 
+def is_damaged(value: str | None) -> bool:
+    """Does it begin as a payload, and is none?"""
+    if value is None:
+        return False
+    try:
+        Payload.decode(_plain(value))
+    except Damaged:
+        return True
+    return False
+
+
 def _plain(value: str) -> str:
     """A value as text, also if a damaged byte made it to be told in hex."""
     if not value.startswith("hex:"):
@@ -64,25 +75,22 @@ def _plain(value: str) -> str:
 
 
 def _key_of(log: Log, judge: Judge) -> None:
-    """payload-corruption, too: a message that comes back under another key."""
+    """payload-corruption, too: a message that comes back under another key, or without the one that it had."""
     for event in log.reads:
         sent = log.written.get(event.val or "")
-        if sent is None or event.key is None or sent.invoke.key is None or event.key == sent.invoke.key:
+        if sent is None or event.key == sent.invoke.key:
             continue
         text = f"it was sent under key {sent.invoke.key!r} and came back under {event.key!r}"
         judge.find("payload-corruption", _where(event), text, in_order(*sent.witness, event))
 
 
-def _burial_grounds(logs: Logs) -> set[str]:
-    """Topics that consumers were told to copy their dead letters to, by name; else it is one that ends in ``.dlq``."""
-    targets = (client.options.get("dead_letter") for client in logs.clients.values())
-    return {target for target in targets if isinstance(target, str)}
+def buries(logs: Logs, dest: str) -> bool:
+    """Is it a topic of dead letters? One that consumers were told of, or that has its name from a group."""
+    return dest.endswith(".dlq") or dest in logs.burial_grounds
 
 
-def _destination(logs: Logs, log: Log, burial_grounds: set[str], judge: Judge) -> None:
+def _destination(logs: Logs, log: Log, judge: Judge) -> None:
     """wrong-destination: it says that it belongs elsewhere, and nobody sent it here."""
-    if log.dest in burial_grounds or log.dest.endswith(".dlq"):
-        return
     told: set[str] = set()
     for event in log.reads:
         payload = logs.payload(event.val)

@@ -100,6 +100,8 @@ class Story:
     leases: list[Lease] = field(default_factory=list)
     letters: list[Event] = field(default_factory=list)
     """Its appearances among the dead letters of this queue, as observers saw them."""
+    stored: list[Event] = field(default_factory=list)
+    """Its appearances in the queue itself, as observers saw them."""
     times: list[int] = field(default_factory=list)
     """When each of the sends began that did not fail, in order."""
     resent_from: int = NEVER
@@ -364,7 +366,8 @@ class Facts:
             self._count(event)
 
     def _stored(self, event: Event) -> None:
-        if _of_queue(event.dest):
+        if event.dest is not None and _of_queue(event.dest):
+            self.story(event.dest, event.val).stored.append(event)
             self._count(event)
 
     def _count(self, event: Event) -> None:

@@ -3,7 +3,7 @@
 Anomalies: ``lost`` (never delivered, and nowhere), ``missing-redelivery`` (given back by a verb, or by the end of its
 consumer, and never delivered again), ``dlq-lost`` (it died, and no letter says so). A message is missing only when
 somebody looked, or said that all there was has been asked for, and when every place is ruled out in which it could
-lawfully be.
+lawfully be. Of what was confirmed after everybody had looked for the last time nobody can tell.
 """
 
 from __future__ import annotations
@@ -36,7 +36,27 @@ def check_fate(history: History, profile: Profile) -> Judgement:
         if confirmed or story.leases:
             fates.judge(story, confirmed)
     fates.too_few_left()
+    _unlooked(facts, judge)
     return judge.judgement()
+
+
+def _unlooked(facts: Facts, judge: Judge) -> None:
+    """Confirmed, to stay until it is settled, and nobody was shown anything of its queue from then on."""
+    last: dict[str, int] = {dest: max(look.begun for look in looks) for dest, looks in facts.looks.items()}
+    for story in facts:
+        for lease in story.leases[-1:]:
+            last[story.dest] = max(last.get(story.dest, -1), lease.t)
+    waiting: dict[str, int] = {}
+    for story in facts:
+        policy = facts.policy(story.dest)
+        if story.leases or story.letters or story.stored or not policy.keeps:
+            continue
+        since = last.get(story.dest, -1)
+        for send in story.sends:
+            if since < send.ok_t < NEVER and not facts.removed(story.dest, send.invoke.t, NEVER):
+                waiting[story.dest] = waiting.get(story.dest, 0) + 1
+    for dest, number in waiting.items():
+        judge.cannot_tell(f"{number} were confirmed in {dest}, and nobody looked there afterwards")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """Where the messages of queues come from: nothing is delivered that nobody sent, nothing damaged, nothing elsewhere.
 
+What observers saw in a queue, or among its dead letters, counts as what was delivered does. A message keeps its key.
+
 Anomalies: ``phantom``, ``payload-corruption``, ``wrong-destination``, and ``recovered`` as a count: what had an unknown
 outcome and was there after all.
 """
@@ -23,6 +25,7 @@ def check_origin(history: History, profile: Profile) -> Judgement:
             continue
         judge.count("values")
         _whole(judge, story, shown)
+        _key_of(judge, story)
         sent = facts.first_sent(story)
         if sent == NEVER:
             _unsent(facts, judge, story, shown)
@@ -36,7 +39,7 @@ def check_origin(history: History, profile: Profile) -> Judgement:
 
 
 def _first_shown(story: Story) -> Event | None:
-    seen = [*(lease.event for lease in story.leases[:1]), *story.letters[:1]]
+    seen = [*(lease.event for lease in story.leases[:1]), *story.letters[:1], *story.stored[:1]]
     return min(seen, key=lambda event: event.t, default=None)
 
 
@@ -45,6 +48,17 @@ def _whole(judge: Judge, story: Story, shown: Event) -> None:
         Payload.decode(story.val)
     except Damaged as damage:
         judge.find("payload-corruption", story.dest, str(damage), [shown])
+
+
+def _key_of(judge: Judge, story: Story) -> None:
+    """It comes under the key of one of its sends, also where that is none."""
+    keys = {send.invoke.key for send in story.sends}
+    for event in (*(lease.event for lease in story.leases), *story.stored):
+        if keys and event.key not in keys:
+            send = story.sends[0].invoke
+            text = f"{story.val!r} was sent under key {send.key!r} and came back under {event.key!r}"
+            judge.find("payload-corruption", story.dest, text, [send, event])
+            return
 
 
 def _unsent(facts: Facts, judge: Judge, story: Story, shown: Event) -> None:

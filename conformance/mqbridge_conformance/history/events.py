@@ -120,7 +120,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "stored": "within op (a look): dest, part, off, key, val: one record of a log, or of a queue (without part)",
     "letters": "dest (the queue in which they died): an operation; the `letter` events within it are all of them",
     "letter": "within op: dest, val, attempt; more: reason",
-    "committed": "group, dest, part, off: seen by an observer; an operation whose ok has them, one event a partition",
+    "committed": "group, dest, part, off: seen by an observer; an operation, with one ok a partition and then one "
+    "without dest, which says that these are all; none of that if it could not be told",
     "left": "dest: an operation; ok: more: ready, unsettled, delayed, as far as they can be told",
     # the end
     "drained": "dest, group: everything that there was has been asked for; what did not come will not come",

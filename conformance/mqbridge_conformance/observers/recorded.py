@@ -65,11 +65,14 @@ class RecordedObserver(Observer):
     def committed(self, group: str) -> dict[str, int] | None:
         op = self._recorder.invoke("committed", group=group)
         found = self._observer.committed(group)
-        for place, offset in (found or {}).items():
+        if found is None:
+            return None
+        for place, offset in found.items():
             topic, _, partition = place.rpartition("/")
             self._recorder.write(
                 "ok", "committed", op=op, group=group, dest=f"topic:{topic}", part=int(partition), off=offset
             )
+        self._recorder.write("ok", "committed", op=op, group=group)
         return found
 
     def letters(self, queue: str) -> list[Letter]:

@@ -184,6 +184,30 @@ def rekey(history: History) -> Iterator[Edit]:
     return (_set((event, event._replace(key="another"))) for event in history.of("deliver", "stored"))
 
 
+def unkey(history: History) -> Iterator[Edit]:
+    return (_set((event, event._replace(key=None))) for event in history.of("deliver", "stored"))
+
+
+def invent(history: History) -> Iterator[Edit]:
+    """A record of another run lies there, or is given to somebody."""
+    for event in history.of("deliver", "stored"):
+        val = Payload("ruin", TOPIC, event.key or "-", "p", 1).encode().decode()
+        yield Edit({}, (event._replace(seq=100_000, off=(event.off or 0) + 1000, val=val),))
+
+
+def deface(history: History) -> Iterator[Edit]:
+    """What says that it is a payload is damaged."""
+    for event in history.of("deliver", "stored"):
+        yield _set((event, event._replace(val=(event.val or "").replace("mqp1", "mqp!", 1))))
+
+
+def foresee(history: History) -> Iterator[Edit]:
+    """A record is seen before it was sent."""
+    for event in history.said("deliver"):
+        sent = history.derived(_writer)[event.val or ""][0]
+        yield Edit({}, (event._replace(seq=100_000, t=sent.t - TICK, proc="early", op=None, client="r", group=None),))
+
+
 def misplace(history: History) -> Iterator[Edit]:
     for event in _final_look(history):
         yield Edit({}, (event._replace(seq=100_000, dest="topic:elsewhere"),))
@@ -347,6 +371,10 @@ MUTATIONS: Final[Mapping[str, tuple[Mutation, frozenset[str]]]] = {
         (replay_without, "replay-mismatch"),
         (damage, "payload-corruption"),
         (rekey, "payload-corruption"),
+        (unkey, "payload-corruption"),
+        (invent, "phantom"),
+        (deface, "phantom"),
+        (foresee, "phantom"),
         (misplace, "wrong-destination"),
         (never_give, "unseen"),
         (hurry, "committed-too-far"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from mqbridge_conformance.checkers import Outcome
 from mqbridge_conformance.checkers.log_commits import log_commits
-from tests.conformance.checkers.stories import TOPIC, Story, anomalies, findings
+from tests.conformance.checkers.stories import ALL_CLAIMED, TOPIC, Story, anomalies, findings
 
 CHECKS = (log_commits,)
 
@@ -306,3 +307,69 @@ def test_a_group_that_was_told_to_jump_may_jump() -> None:
         story.poll("b/c")
         story.poll("b/c", 7)
         assert found(story) == wanted
+
+
+# --- all the places of a group, and nobody who looked
+
+
+def answer(story: Story, *places: tuple[str, int, int], group: str = "g") -> None:
+    """An observer is told all the places of a group."""
+    op = story.say("invoke", "committed", group=group)
+    for dest, part, off in places:
+        story.say("ok", "committed", op=op, group=group, dest=dest, part=part, off=off)
+    story.say("ok", "committed", op=op, group=group)
+
+
+def test_a_place_that_is_not_there_is_lost() -> None:
+    """commit-lost: an observer is told all, or that there are none, and not what was promised."""
+    for places in ((), (("topic:u", 0, 3),), ((TOPIC, 1, 3),)):
+        story = half()
+        story.declare("topic:u", partitions=1)
+        answer(story, *places)
+        (finding,) = findings(story.history(), CHECKS)
+        assert (finding.anomaly, finding.where) == ("commit-lost", f"{TOPIC}/0 in group g")
+        assert finding.text == "a/c committed up to offset 3; afterwards the group has no place there"
+        assert [event.f for event in finding.witness] == ["ack", "commit", "committed"]
+
+
+def test_a_place_that_is_there_is_not_lost() -> None:
+    """Nor one of another group, one that could not be told, that was promised later, or that somebody removed."""
+    story = half()
+    answer(story, (TOPIC, 0, 3))
+    answer(story, group="another")
+    story.say("invoke", "committed", group="g")
+    assert found(story) == set()
+    for dest, group in ((TOPIC, None), (None, "g")):
+        story = half()
+        story.did("delete", dest=dest, group=group)
+        answer(story)
+        assert found(story) == set()
+    story = Story().filled(2)
+    op = story.say("invoke", "committed", group="g")
+    story.consumer("a/c")
+    story.poll("a/c", 0)
+    story.settle("a/c", 0)
+    story.commit("a/c")
+    story.say("ok", "committed", op=op, group="g")
+    assert found(story) == set()
+
+
+def test_where_nobody_looked_nobody_can_tell() -> None:
+    """Unknown, until somebody begins to look, or owns it, after the last commit; not of what was removed."""
+    story = half()
+    judgement = log_commits(story.history(), ALL_CLAIMED)
+    told = "nobody looked where groups stand in 1 partitions after they had committed there"
+    assert (judgement.outcome, judgement.reason) == (Outcome.UNKNOWN, told)
+    answer(story, (TOPIC, 0, 3))
+    assert log_commits(story.history(), ALL_CLAIMED).outcome is Outcome.VALID
+    story.settle("a/c", 3)
+    story.commit("a/c")
+    assert log_commits(story.history(), ALL_CLAIMED).outcome is Outcome.UNKNOWN
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", 4)
+    assert log_commits(story.history(), ALL_CLAIMED).outcome is Outcome.VALID
+    for dest, group in ((TOPIC, None), (None, "g")):
+        story = half()
+        story.did("delete", dest=dest, group=group)
+        assert log_commits(story.history(), ALL_CLAIMED).outcome is Outcome.VALID

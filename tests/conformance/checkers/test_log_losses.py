@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from mqbridge_conformance.checkers import Outcome
 from mqbridge_conformance.checkers.log_losses import log_losses
 from mqbridge_conformance.history import Kind
-from tests.conformance.checkers.stories import TOPIC, Story, anomalies, findings, value
+from tests.conformance.checkers.stories import ALL_CLAIMED, TOPIC, Story, anomalies, findings, value
 
 CHECKS = (log_losses,)
 
@@ -343,3 +344,67 @@ def test_a_topic_that_was_asked_for_everything() -> None:
     story.replay()
     story.poll("r", 2, lease=None)
     assert found(story) == set()
+
+
+# --- nobody looked
+
+
+def judged(story: Story) -> tuple[Outcome, str]:
+    judgement = log_losses(story.history(), ALL_CLAIMED)
+    return judgement.outcome, judgement.reason
+
+
+def test_what_nobody_looked_for_nobody_can_tell() -> None:
+    """Unknown: confirmed, and no reader, no observer and no drain came afterwards. It is no loss and not valid."""
+    story = Story().filled(3)
+    told = f"3 were confirmed in {TOPIC}, and nobody looked there afterwards"
+    assert judged(story) == (Outcome.UNKNOWN, told)
+    story.consumer()
+    story.poll("c")
+    assert judged(story) == (Outcome.UNKNOWN, told)
+    story.say("invoke", "looked", dest=TOPIC)
+    assert judged(story) == (Outcome.UNKNOWN, told)
+
+
+@pytest.mark.parametrize("by", ["deliver", "stored", "drained"])
+def test_one_look_afterwards_is_enough(by: str) -> None:
+    """Whoever it was; and what is confirmed after it is unknown again."""
+    story = Story().filled(3)
+    story.consumer(start={"name": "LATEST"})
+    if by == "deliver":
+        story.poll("c", 0)
+    elif by == "stored":
+        story.look()
+    else:
+        story.drained("another")
+    assert judged(story) == (Outcome.VALID, "")
+    story.send(value(3), 3)
+    assert judged(story) == (Outcome.UNKNOWN, f"1 were confirmed in {TOPIC}, and nobody looked there afterwards")
+
+
+def test_what_need_not_be_there_needs_no_look() -> None:
+    """What failed, has no known outcome, was seen already, or was asked to be less than safe; a topic that was deleted;
+    nothing at all."""
+    story = Story().filled(1)
+    story.look()
+    story.send(value(1), None, outcome="fail")
+    story.send(value(2), None, outcome="info")
+    op = story.begin(value(3))
+    story.put(3, value(3))
+    story.look()
+    story.end(op, 3)
+    story.producer("weak", acks="leader")
+    story.send(value(4), 4, "weak")
+    assert judged(story) == (Outcome.VALID, "")
+    story = Story().filled(2)
+    story.did("delete", dest=TOPIC)
+    assert judged(story) == (Outcome.VALID, "")
+    assert judged(Story()) == (Outcome.VALID, "")
+
+
+def test_an_error_is_more_than_unknown() -> None:
+    """Where something is lost, what nobody looked for does not hide it."""
+    story = Story().filled(2)
+    story.look(without=(1,))
+    story.send(value(2), 2)
+    assert judged(story)[0] is Outcome.INVALID

@@ -30,14 +30,17 @@ def test_a_damaged_payload_is_corruption() -> None:
 
 
 def test_a_message_keeps_its_key() -> None:
-    """payload-corruption: it comes back under another key; an observer that tells no key says nothing."""
-    story = Story().filled(2)
-    story.put(1, value(1), key=None)
-    story.look()
-    assert found(story) == set()
-    story.put(1, value(1), key="other")
-    story.look()
-    assert found(story) == {"payload-corruption"}
+    """payload-corruption: it comes back under another key, without the one that it had, or with one that it had not."""
+    for sent, seen in (("k", "other"), ("k", None), (None, "k")):
+        story = Story().filled(1)
+        story.send(value(1), 1, key=sent)
+        story.look()
+        assert found(story) == set()
+        story.put(1, value(1), key=seen)
+        story.look()
+        (finding,) = findings(story.history(), CHECKS)
+        assert finding.anomaly == "payload-corruption"
+        assert finding.text == f"it was sent under key {sent!r} and came back under {seen!r}"
 
 
 def test_a_message_is_where_it_belongs() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from mqbridge_conformance.checkers import Outcome, Profile
+from mqbridge_conformance.checkers.queue_fate import check_fate
 from tests.conformance.checkers.queue_tale import COPYING, DIRECT, LETTERS, QUEUE, Tale
 
 
@@ -510,3 +512,57 @@ def test_an_engine_without_dead_letters_loses_none() -> None:
     tale.wait(2)
     tale.look("letters", QUEUE)
     assert (tale.errors(), tale.counted()) == ([], ["dlq-lost"])
+
+
+# --- nobody looked
+
+
+def judged(tale: Tale) -> tuple[Outcome, str]:
+    judgement = check_fate(tale.history, Profile.of(tale.history))
+    return judgement.outcome, judgement.reason
+
+
+UNLOOKED = (Outcome.UNKNOWN, f"1 were confirmed in {QUEUE}, and nobody looked there afterwards")
+
+
+def test_what_nobody_looked_for_nobody_can_tell() -> None:
+    """Unknown: confirmed, and nobody was shown anything of the queue from then on. It is no loss and not valid."""
+    tale = story()
+    tale.consumer().nothing()
+    assert (judged(tale), tale.errors()) == (UNLOOKED, [])
+
+
+@pytest.mark.parametrize("by", ["looked", "left", "another"])
+def test_one_look_afterwards_is_enough(by: str) -> None:
+    """Whoever it was; and what is confirmed after it is unknown again."""
+    tale = story("m", "another")
+    if by == "another":
+        tale.consumer().one("another").ack()
+    elif by == "left":
+        tale.look("left", QUEUE, ready=2, unsettled=0)
+    else:
+        tale.look("looked", QUEUE, "m", "another")
+    assert judged(tale) == (Outcome.VALID, "")
+    tale.producer("later").send("n")
+    assert judged(tale) == UNLOOKED
+
+
+def test_what_need_not_be_there_needs_no_look() -> None:
+    """What failed or has no known outcome, what came before its end was told, what somebody removed, what its queue may
+    drop."""
+    tale = Tale()
+    tale.queue()
+    producer = tale.producer()
+    producer.send("a", outcome="fail")
+    producer.send("b", outcome="info")
+    end = producer.begin("m")
+    tale.consumer().one("m").ack()
+    end()
+    assert judged(tale) == (Outcome.VALID, "")
+    tale = story()
+    tale.done("main", "purge", dest=QUEUE)
+    assert judged(tale) == (Outcome.VALID, "")
+    tale = Tale()
+    tale.queue(max_length=1, overflow="drop-head")
+    tale.producer().send("m")
+    assert judged(tale) == (Outcome.VALID, "")

@@ -156,3 +156,27 @@ def test_a_null_value_is_a_value() -> None:
     tale.producer().send(None)
     tale.consumer().one(None)
     assert tale.errors() == []
+
+
+def test_what_only_an_observer_saw_is_judged_too() -> None:
+    """phantom, payload-corruption and wrong-destination of what lies in a queue."""
+    payload = Payload("r", "queue:other", "-", "p", 1).encode().decode()
+    for val, wrong in (("x", ["phantom"]), (payload, ["wrong-destination"]), ("mqp1 cut", ["payload-corruption"])):
+        tale = sent()
+        tale.producer("p2").send(payload, dest="queue:other")
+        tale.look("looked", QUEUE, "m", val)
+        tale.look("looked", "queue:other", payload)
+        assert tale.errors() == wrong
+        (found,) = [found for judgement in tale.judgements() for found in judgement.errors]
+        assert found.witness[-1].f == "stored"
+
+
+def test_a_message_keeps_its_key() -> None:
+    """payload-corruption: it comes under another key, without its own, or with one that it had not; whoever sees it."""
+    for key, shown, wrong in (("k", "k", []), ("k", "other", ["x"]), ("k", None, ["x"]), (None, "k", ["x"])):
+        for f in ("deliver", "stored"):
+            tale = Tale()
+            tale.queue()
+            tale.done("main", "send", client="p", dest=QUEUE, val="m", key=key)
+            tale.write("main", "ok", f, client="c", dest=QUEUE, val="m", key=shown, tag=1)
+            assert tale.errors() == ["payload-corruption" for _ in wrong]
