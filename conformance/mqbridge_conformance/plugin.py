@@ -6,6 +6,8 @@ UNKNOWN fail it, and every state is in the summary, for "passed" would hide what
 
 from __future__ import annotations
 
+import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "kafka or rabbitmq; may be given several times",
     )
     group.addoption(
-        "--mq-repeat", type=int, default=1, metavar="N", help="run each scenario N times; the worst verdict counts"
+        "--mq-repeat", type=_times, default=1, metavar="N", help="run each scenario N times; the worst verdict counts"
     )
-    group.addoption("--mq-patience", type=float, default=None, metavar="S", help="seconds to wait for what must happen")
+    group.addoption(
+        "--mq-patience", type=_seconds, default=None, metavar="S", help="seconds to wait for what must happen"
+    )
     group.addoption(
         "--mq-level", choices=["quick", "full"], default="quick", help="the scenarios that are quick, or all of them"
     )
@@ -44,6 +48,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--mq-json", type=Path, metavar="FILE", help="write every run with its evidence, as JSON")
     group.addoption("--mq-html", type=Path, metavar="FILE", help="the same as a page to look at")
+
+
+def _times(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return found
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -102,6 +122,19 @@ class Conformance:
         self._json: Path | None = config.getoption("--mq-json")
         self._html: Path | None = config.getoption("--mq-html")
         self._started: Target | None = None
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Before anything runs, for a run whose results are lost is lost."""
+        from mqbridge_conformance.places import check_file, check_folder
+
+        places = (("--mq-json", self._json, check_file), ("--mq-html", self._html, check_file))
+        for option, place, check in (*places, ("--mq-history", self._keep, check_folder)):
+            if place is not None:
+                try:
+                    check(place)
+                except ValueError as error:
+                    raise pytest.UsageError(f"{option}: {error}") from error
 
     def asks(self, target: Target, scenario: Scenario) -> bool:
         """Is it a test at all? If not, the report has the reason."""

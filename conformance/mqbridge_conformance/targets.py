@@ -104,9 +104,16 @@ class Target(ABC):
         its clients; without what cannot be told."""
         return {}
 
+    def reach(self) -> None:
+        """Look whether it can be tested at all, once it is started: the library gets in, and so does the observer.
+        Errors: those of `mqbridge.connect`, and `CannotTell`."""
+        mq.connect(self.url).close()
+        self.observer.names()
+
     def __enter__(self) -> Self:
         try:
             self.start()
+            self.reach()
         except BaseException:
             self.stop()
             raise

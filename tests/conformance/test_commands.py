@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,7 @@ from mqbridge_conformance import scenarios
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.commands import conformance
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.places import check_file, check_folder
 from mqbridge_conformance.report import SLICE, read_document
 from mqbridge_conformance.scenario import Run, Scenario, scenario
 from tests.conformance.timelines.made import Story, lost
@@ -83,15 +85,59 @@ def test_every_command_is_there(name: str) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["proofs", "auto-ack"], ["differential", "memory", "kafka"], ["restarts", "kafka"]],
+    [
+        ["proofs", "auto-ack"],
+        ["proofs", "acks-1"],
+        ["differential", "memory", "kafka"],
+        ["restarts", "kafka"],
+        ["saboteurs", "rabbitmq", "--saboteur", "M02"],
+    ],
 )
 def test_a_broker_that_cannot_be_had_is_a_sentence(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """No traceback, and the exit status that `mqbridge` has for what is unreachable."""
     monkeypatch.setattr(provided, "unavailable", lambda *_args, **_options: "no Docker")
     done = CliRunner().invoke(conformance, args)
     assert (done.exit_code, type(done.exception)) == (4, SystemExit)
-    assert done.stderr.startswith("Error: no ")
-    assert "broker: no Docker" in done.stderr
+    assert re.search(r"^Error: no (kafka|rabbitmq) (broker|cluster): no Docker$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run", "memory", "--json", "nowhere/run.json"], "nowhere/run.json cannot be written: No such file"),
+        (["run", "memory", "--html", "nowhere/run.html"], "nowhere/run.html cannot be written"),
+        (["run", "memory", "--junit", "."], ". cannot be written: Is a directory"),
+        (["run", "memory", "--history", "/dev/null/kept"], "nothing can be written in /dev/null/kept"),
+        (["run", "memory", "--patience", "0"], "--patience"),
+        (["run", "memory", "--repeat", "0"], "--repeat"),
+        (["page", "run.json", "--html", "nowhere/run.html"], "nowhere/run.html cannot be written"),
+        (["saboteurs", "memory", "--results", "nowhere/results"], "nowhere/results cannot be written"),
+        (["saboteurs", "memory", "--keep", "/dev/null/kept"], "nothing can be written in /dev/null/kept"),
+        (["saboteurs", "memory", "--scenario", "nope"], "there is no scenario 'nope'"),
+        (["saboteurs", "memory", "--saboteur", "M99"], "there is no 'M99'"),
+        (["saboteurs", "nope"], "no conformance target for 'nope'"),
+        (["proofs", "nope"], "there is no proof 'nope'"),
+        (["differential", "memory", "nope"], "no conformance target for 'nope'"),
+        (["restarts", "nope"], "'nope' is not one of"),
+        (["kills", "--kills", "0"], "--kills"),
+        (["kills", "--folder", "/dev/null/kept"], "nothing can be written in /dev/null/kept"),
+    ],
+)
+def test_bad_usage_is_a_sentence_before_anything_runs(args: list[str], words: str, two_levels: list[str]) -> None:
+    """With the exit status 2; above all where results would be lost at the end."""
+    done = CliRunner().invoke(conformance, args)
+    assert (done.exit_code, two_levels) == (2, [])
+    assert words in done.stderr
+
+
+def test_a_place_that_can_be_written_stays_as_it_is(tmp_path: Path) -> None:
+    """Nothing is made of a file that is not there, and nothing is taken from one that is."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    old.write_text("kept")
+    check_file(new)
+    check_file(old)
+    check_folder(tmp_path / "made")
+    assert (new.exists(), old.read_text(), list((tmp_path / "made").iterdir())) == (False, "kept", [])
 
 
 @pytest.fixture

@@ -89,6 +89,25 @@ def test_a_wrong_target_is_a_usage_error(alone: pytest.Pytester) -> None:
     done.stderr.fnmatch_lines(["*--mq-target: there is no conformance target for 'nope:'; known: memory,*"])
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--mq-repeat=0", "'0' is no number from 1 on"),
+        ("--mq-patience=-1", "'-1' is no number of seconds above 0"),
+        ("--mq-json=nowhere/run.json", "--mq-json: nowhere/run.json cannot be written: No such file or directory"),
+        ("--mq-html=.", "--mq-html: . cannot be written: Is a directory"),
+        ("--mq-history=/dev/null/kept", "--mq-history: nothing can be written in /dev/null/kept: Not a directory"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_told_before_the_run(option: str, words: str, alone: pytest.Pytester) -> None:
+    """As bad usage, in a sentence, and nothing ran."""
+    done = alone.runpytest_subprocess(*SUITE, "--mq-target=memory", "-k", "trip", option)
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in done.errlines if words in line]
+    assert "Traceback" not in done.stderr.str()
+    assert "PASS" not in done.stdout.str()
+
+
 def test_the_package_imports_without_pytest_hypothesis_or_click() -> None:
     """What only the command line or the plugin needs is not needed for the rest."""
     code = (

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import click
 
 from mqbridge_conformance import report as shown
 from mqbridge_conformance.checkers import Outcome, judge
+from mqbridge_conformance.commands.arguments import NEW_FILE, OLD_FILE
 from mqbridge_conformance.history import load
 from mqbridge_conformance.timelines import timeline
 from mqbridge_conformance.timelines.around import around
 
 __all__ = ["compare_command", "judge_command", "page_command", "read"]
 
-_PATH: Final = click.Path(path_type=Path)
-
 
 @click.command("compare")
-@click.argument("first", type=_PATH, metavar="A.json")
-@click.argument("second", type=_PATH, metavar="B.json")
+@click.argument("first", type=OLD_FILE, metavar="A.json")
+@click.argument("second", type=OLD_FILE, metavar="B.json")
 def compare_command(first: Path, second: Path) -> None:
     """Show what changed from one run to another, written by `run --json`: of two versions of a broker, or of a library.
 
@@ -34,7 +32,7 @@ def compare_command(first: Path, second: Path) -> None:
 
 
 @click.command("judge")
-@click.argument("history", type=_PATH, metavar="FILE.jsonl")
+@click.argument("history", type=OLD_FILE, metavar="FILE.jsonl")
 def judge_command(history: Path) -> None:
     """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
 
@@ -60,8 +58,8 @@ def judge_command(history: Path) -> None:
 
 
 @click.command("page")
-@click.argument("runs", nargs=-1, required=True, type=_PATH, metavar="RUN.json...")
-@click.option("--html", "html_to", required=True, type=_PATH, metavar="FILE", help="The page.")
+@click.argument("runs", nargs=-1, required=True, type=OLD_FILE, metavar="RUN.json...")
+@click.option("--html", "html_to", required=True, type=NEW_FILE, metavar="FILE", help="The page.")
 def page_command(runs: tuple[Path, ...], html_to: Path) -> None:
     """Show runs, written by `run --json`, as one page: versions of a broker side by side, for instance."""
     html_to.write_text(shown.page([read(path) for path in runs]), encoding="utf-8")

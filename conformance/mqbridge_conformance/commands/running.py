@@ -11,7 +11,9 @@ from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance import scenarios
 from mqbridge_conformance.beside import beside
+from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, OLD_FILE, SCENARIO, SECONDS, TARGET
 from mqbridge_conformance.commands.reading import read
+from mqbridge_conformance.places import check_file
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, any_seed
 from mqbridge_conformance.scenario import Scenario
@@ -21,7 +23,6 @@ from mqbridge_conformance.targets import Target, targets_for
 __all__ = ["list_scenarios", "run_command", "table_command"]
 
 STDOUT: Final = "-"
-_PATH: Final = click.Path(path_type=Path)
 
 
 @click.command("list", help="Show the scenarios.")
@@ -33,7 +34,7 @@ def list_scenarios() -> None:
 
 
 @click.command("run")
-@click.argument("target", nargs=-1, metavar="[TARGET]...")
+@click.argument("target", nargs=-1, type=TARGET, metavar="[TARGET]...")
 @click.option(
     "--level",
     default="quick",
@@ -42,17 +43,28 @@ def list_scenarios() -> None:
     help="Those that are quick; all of them; or all of them again and again, until one is not green or it is enough.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="With --level soak: so many rounds are enough.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="With --level soak: so many are enough.")
-@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
+@click.option("--minutes", type=SECONDS, help="With --level soak: so many are enough.")
+@click.option(
+    "--scenario",
+    "names",
+    multiple=True,
+    type=SCENARIO,
+    metavar="NAME",
+    help="Only this one; may be given several times.",
+)
 @click.option("--seed", type=int, help="For all chance in a run; told where it is not given. Later rounds count on.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Runs of each; all count.")
-@click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
-@click.option("--history", type=_PATH, metavar="DIR", help="Keep the history of every run here, not of failures alone.")
+@click.option(
+    "--patience", default=PATIENCE_S, show_default=True, type=SECONDS, help="Seconds to wait for what must happen."
+)
+@click.option(
+    "--history", type=FOLDER, metavar="DIR", help="Keep the history of every run here, not of failures alone."
+)
 @click.option(
     "--json", "json_to", is_flag=False, flag_value=STDOUT, metavar="[FILE]", help="All of it as JSON; alone: to stdout."
 )
-@click.option("--html", "html_to", type=_PATH, metavar="FILE", help="A page to look at.")
-@click.option("--junit", "junit_to", type=_PATH, metavar="FILE", help="JUnit XML, for CI servers.")
+@click.option("--html", "html_to", type=NEW_FILE, metavar="FILE", help="A page to look at.")
+@click.option("--junit", "junit_to", type=NEW_FILE, metavar="FILE", help="JUnit XML, for CI servers.")
 @click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def run_command(
     target: tuple[str, ...],
@@ -75,7 +87,8 @@ def run_command(
     which is the default; or kafka or rabbitmq: a container, started for this run. Engines run beside each other.
     The exit status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
-    _no_target(json_to)
+    if json_to not in (None, STDOUT):
+        _check_json(str(json_to))
     enough = _enough(level, rounds, minutes, repeat)
     targets, chosen = _targets(target), _chosen(names, level)
     report = Report(level=level, seed=any_seed() if seed is None else seed)
@@ -111,14 +124,18 @@ def _enough(level: str, rounds: int | None, minutes: float | None, repeat: int) 
     return Enough(rounds, minutes and minutes * 60)
 
 
-def _no_target(json_to: str | None) -> None:
+def _check_json(json_to: str) -> None:
     """`--json memory` is a mistake that would otherwise run on another target and write a file of that name."""
     try:
-        meant = json_to not in (None, STDOUT) and targets_for(str(json_to))
+        meant = bool(targets_for(json_to))
     except ValueError:
-        return
+        meant = False
     if meant:
         raise click.BadParameter(f"{json_to!r} is a target: put --json last, or say --json=FILE", param_hint="--json")
+    try:
+        check_file(Path(json_to))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--json") from error
 
 
 def _write(report: Report, json_to: str | None, html_to: Path | None, junit_to: Path | None) -> None:
@@ -134,9 +151,9 @@ def _write(report: Report, json_to: str | None, html_to: Path | None, junit_to: 
 
 
 @click.command("table")
-@click.argument("target", nargs=-1, metavar="[TARGET]...")
+@click.argument("target", nargs=-1, type=TARGET, metavar="[TARGET]...")
 @click.option("--slice", "only", is_flag=True, help="Only the rows that the top of a README has room for.")
-@click.option("--of", "run_of", type=_PATH, metavar="RUN.json", help="Of a run that was; nothing is run.")
+@click.option("--of", "run_of", type=OLD_FILE, metavar="RUN.json", help="Of a run that was; nothing is run.")
 def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> None:
     """Run all scenarios on each TARGET, as `run --level full` does, and show capability by engine as Markdown.
 
@@ -159,19 +176,13 @@ def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> N
 def _chosen(names: tuple[str, ...], level: str) -> list[Scenario]:
     """Those that are named, else those of the level."""
     known = {scenario.name: scenario for scenario in scenarios.ALL}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise click.BadParameter(
-            f"there is no scenario {unknown[0]!r}; there are {', '.join(known)}", param_hint="--scenario"
-        )
     return [known[name] for name in names] or scenarios.at_level(level)
 
 
 def _targets(texts: tuple[str, ...]) -> list[Target]:
-    try:
-        return [target for text in texts or ("native",) for target in targets_for(text)]
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="TARGET") from error
+    """Each once, however often it is named."""
+    found = [target for text in texts or ("native",) for target in targets_for(text)]
+    return list({target.name: target for target in found}.values())
 
 
 def _tell(result: ScenarioResult) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mqbridge_conformance.commands.arguments import TARGET
 from mqbridge_conformance.differential.running import differ
 from mqbridge_conformance.targets import targets_for
 
@@ -11,8 +12,8 @@ __all__ = ["differential"]
 
 
 @click.command("differential")
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", type=TARGET)
+@click.argument("second", type=TARGET)
 @click.option("--seed", default=1, show_default=True, help="Of the first script.")
 @click.option("--scripts", default=1, show_default=True, type=click.IntRange(min=1), help="How many; seeds count on.")
 @click.option("--length", default=25, show_default=True, type=click.IntRange(min=1), help="Steps of a script.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE
 from mqbridge_conformance.kills.running import run
 from mqbridge_conformance.runner import any_seed
 
@@ -19,12 +20,8 @@ __all__ = ["kills"]
 @click.command("kills")
 @click.option("--kills", "number", default=200, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option("--seed", type=int, help="Of whom and when; told where it is not given.")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), metavar="DIR", help="Keep everything here, not what failed alone."
-)
-@click.option(
-    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Append the report to this, a line of JSON."
-)
+@click.option("--folder", type=FOLDER, metavar="DIR", help="Keep everything here, not what failed alone.")
+@click.option("--results", type=NEW_FILE, metavar="FILE", help="Append the report to this, a line of JSON.")
 def kills(number: int, seed: int | None, folder: Path | None, results: Path | None) -> None:
     """SIGKILL producers, workers and hosts of the native engine at random moments under load, and judge.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from mqbridge_conformance.commands.arguments import NEW_FILE
 from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
 from mqbridge_conformance.targets import Target
 
@@ -18,9 +19,7 @@ __all__ = ["proofs", "row"]
 
 @click.command("proofs")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Append each proof to this, a line of JSON."
-)
+@click.option("--results", type=NEW_FILE, metavar="FILE", help="Append each proof to this, a line of JSON.")
 def proofs(names: tuple[str, ...], results: Path | None) -> None:
     """Configure real brokers badly on purpose, and show that the suite finds it, and nothing once it is mended.
 

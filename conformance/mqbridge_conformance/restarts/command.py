@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mqbridge_conformance.brokers.provided import ENGINES
+from mqbridge_conformance.commands.arguments import NEW_FILE
 from mqbridge_conformance.restarts.running import run
 
 __all__ = ["restarts"]
@@ -20,9 +21,7 @@ __all__ = ["restarts"]
 @click.option(
     "--how", default="restart", show_default=True, type=click.Choice(["restart", "kill"]), help="In order, or SIGKILL."
 )
-@click.option(
-    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Append the report to this, a line of JSON."
-)
+@click.option("--results", type=NEW_FILE, metavar="FILE", help="Append the report to this, a line of JSON.")
 def restarts(engine: str, times: int, how: str, results: Path | None) -> None:
     """Stop the broker of ENGINE, a container, under traffic, again and again, while nobody helps its clients.
 

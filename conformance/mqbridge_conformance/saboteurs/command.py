@@ -12,11 +12,12 @@ from typing import Final
 
 import click
 
+from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, SCENARIO, SECONDS, TARGET
 from mqbridge_conformance.saboteurs import matrix, showing
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.killers import is_killer
 from mqbridge_conformance.scenarios import ALL
-from mqbridge_conformance.targets import Target, targets_for
+from mqbridge_conformance.targets import targets_for
 
 __all__ = ["teeth"]
 
@@ -26,7 +27,7 @@ PATIENCE_S: Final = 3.0
 
 
 @click.command("saboteurs")
-@click.argument("target", default="native")
+@click.argument("target", default="native", type=TARGET)
 @click.option("--quick", is_flag=True, help="Each saboteur with the one scenario that is named as its killer.")
 @click.option(
     "--level", default="quick", show_default=True, type=click.Choice(["quick", "full"]), help="Of the scenarios."
@@ -34,12 +35,19 @@ PATIENCE_S: Final = 3.0
 @click.option("--p", "probability", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
 @click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
 @click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
-@click.option("--scenario", "names", multiple=True, metavar="NAME", help="Only this one; may be given several times.")
-@click.option("--patience", default=PATIENCE_S, show_default=True, help="Seconds to wait for what must happen.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), metavar="FILE", help="Every run, one line each; what is there counts."
+    "--scenario",
+    "names",
+    multiple=True,
+    type=SCENARIO,
+    metavar="NAME",
+    help="Only this one; may be given several times.",
 )
-@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER", help="Histories of what failed.")
+@click.option(
+    "--patience", default=PATIENCE_S, show_default=True, type=SECONDS, help="Seconds to wait for what must happen."
+)
+@click.option("--results", type=NEW_FILE, metavar="FILE", help="Every run, one line each; what is there counts.")
+@click.option("--keep", type=FOLDER, metavar="FOLDER", help="Histories of what failed.")
 @click.option("--markdown", is_flag=True, help="The matrix as Markdown.")
 def teeth(
     target: str,
@@ -60,10 +68,14 @@ def teeth(
     A saboteur is killed by a scenario that fails with the anomaly it is named for. The exit status is 0 if every
     saboteur is killed and every scenario kills one.
     """
-    unknown = [name for name in names if name not in {scenario.name for scenario in ALL}]
-    unknown += [code for code in codes if code not in SABOTEURS]
+    unknown = [code for code in codes if code not in SABOTEURS]
     if unknown:
-        raise click.BadParameter(f"there is no {unknown[0]!r}; the saboteurs are {', '.join(SABOTEURS)}")
+        raise click.BadParameter(
+            f"there is no {unknown[0]!r}; there are {', '.join(SABOTEURS)}", param_hint="--saboteur"
+        )
+    for one in targets_for(target):
+        with one:  # told here, once, where there is no way to it
+            pass
     of_level = [scenario for scenario in ALL if level == "full" or scenario.level == level]
     scenarios = [scenario for scenario in (ALL if names else of_level) if not names or scenario.name in names]
     saboteurs = [saboteur for code, saboteur in SABOTEURS.items() if not codes or code in codes]
@@ -71,7 +83,7 @@ def teeth(
         file = results or Path(folder) / "results.jsonl"
         try:
             for trial in matrix.trials(
-                lambda: _targets(target),
+                lambda: targets_for(target),
                 scenarios,
                 saboteurs,
                 wanted=is_killer if quick else lambda _scenario, _saboteur: True,
@@ -87,7 +99,7 @@ def teeth(
             matrix.write(hung.trial, file)
             click.echo(f"{showing.line(hung.trial)}: run the same again with --results to go on", err=True)
             os._exit(HUNG)  # its threads would hold up the end of this process
-        columns = {made.name for made in _targets(target)}
+        columns = {made.name for made in targets_for(target)}
         found = matrix.Matrix(
             trial
             for trial in matrix.read(file)
@@ -96,10 +108,3 @@ def teeth(
     click.echo(showing.as_markdown(found) if markdown else showing.as_text(found))
     if found.alive() or found.toothless():
         raise click.exceptions.Exit(1)
-
-
-def _targets(text: str) -> list[Target]:
-    try:
-        return targets_for(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="TARGET") from error

@@ -1,0 +1,76 @@
+"""What is typed after ``mqbridge conformance``, as values. The rule: what cannot be used is refused before the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from mqbridge_conformance import scenarios
+from mqbridge_conformance.places import check_file, check_folder
+from mqbridge_conformance.targets import targets_for
+
+if TYPE_CHECKING:
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType  # generic from click 8.2 on
+
+__all__ = ["FOLDER", "NEW_FILE", "OLD_FILE", "SCENARIO", "SECONDS", "TARGET"]
+
+
+class _NewFile(_Type):
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        try:
+            check_file(path)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class _Folder(_Type):
+    name = "dir"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        try:
+            check_folder(path)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class _Target(_Type):
+    """A name or a URL that means targets; it stays a text, for each use of it makes new ones."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            targets_for(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class _ScenarioName(_Type):
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        known = [scenario.name for scenario in scenarios.ALL]
+        if value not in known:
+            self.fail(f"there is no scenario {value!r}; there are {', '.join(known)}", param, ctx)
+        return str(value)
+
+
+NEW_FILE: Final = _NewFile()
+"""A file to write, or to append to."""
+OLD_FILE: Final = click.Path(path_type=Path)
+"""A file to read: whoever reads it says what is wrong with it."""
+FOLDER: Final = _Folder()
+TARGET: Final = _Target()
+SCENARIO: Final = _ScenarioName()
+SECONDS: Final = click.FloatRange(min=0, min_open=True)

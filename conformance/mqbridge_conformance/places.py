@@ -1,0 +1,30 @@
+"""Where a run writes. The rule: a place that cannot be written is told before the run, not after it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+__all__ = ["check_file", "check_folder"]
+
+
+def check_file(path: Path) -> None:
+    """`ValueError`, as a sentence, if no file can be written there; what is there stays as it is."""
+    was_there = path.exists()
+    try:
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+    if not was_there:
+        path.unlink()
+
+
+def check_folder(path: Path) -> None:
+    """`ValueError`, as a sentence, if no file can be made in that folder, which is made if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ValueError(f"nothing can be written in {path}: {error.strerror}") from error
