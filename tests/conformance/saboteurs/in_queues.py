@@ -39,6 +39,10 @@ def _what_is_too_much_is_dropped(place: Any, self: Queue, messages: list[Any]) -
     place(self, messages[: max(0, ROOM - self._count)])
 
 
+def _deletes_nothing(delete: Any, self: Admin, destination: Any) -> None:
+    self.describe(destination)  # what is not there is still told
+
+
 def _every_other_stays(purge: Any, self: Queue) -> int:
     """It says that all went."""
     kept = [*self._ready][::2]
@@ -142,6 +146,7 @@ def _nothing_committed(write: Any, self: GroupRoom, name: str, offsets: Any, *re
 
 
 SABOTEURS: list[Row] = [
+    ("queue-specified", "deletes nothing", around(Admin, "delete", _deletes_nothing), "memory", "when it is deleted"),
     ("order-in-queue", "swaps two", around(sending, "build_batch", _two_swapped), "memory", "waited, in order: found"),
     (
         "burst-then-drain",

@@ -8,10 +8,12 @@ from mqbridge_conformance.scenarios.queues.emptying import purge
 from mqbridge_conformance.scenarios.queues.long_handlers import long_handler
 from mqbridge_conformance.scenarios.queues.order import order_in_queue
 from mqbridge_conformance.scenarios.queues.prefetch_bound import prefetch_bound
+from mqbridge_conformance.scenarios.queues.specified import queue_specified
 
 __all__ = ["ALL"]
 
 ALL = (
+    queue_specified,
     competing_consumers,
     crash_redelivers,
     prefetch_bound,
