@@ -51,6 +51,7 @@ def beside(
             lane.end()
             report.unasked |= lane.report.unasked
             report.versions |= lane.report.versions
+            report.unusable |= lane.report.unusable
         order = {target.name: number for number, target in enumerate(targets)}
         report.results[before:] = sorted(report.results[before:], key=lambda result: order[result.target])
 

@@ -146,14 +146,17 @@ class Conformance:
         """Run it as often as was asked; the worst result."""
         from mqbridge import MqbridgeError
         from mqbridge_conformance.results import CannotTell, CheckFailed, worst
-        from mqbridge_conformance.runner import run_scenario, unusable
+        from mqbridge_conformance.runner import run_scenario, said, unusable
 
-        results: list[ScenarioResult] = []
-        try:
-            self._begin(target)
-        except (CannotTell, CheckFailed, MqbridgeError) as error:
-            self.report.add(unusable(scenario, target, error), None)
+        if target is not self._started and target.name not in self.report.unusable:
+            try:
+                self._begin(target)
+            except (CannotTell, CheckFailed, MqbridgeError) as error:
+                self.report.unusable[target.name] = said(error)
+        if target.name in self.report.unusable:
+            self.report.add(unusable(scenario, target, self.report.unusable[target.name]), None)
             return self.report.results[-1]
+        results: list[ScenarioResult] = []
         for seed in range(self.report.seed, self.report.seed + self._repeat):
             result, claims = run_scenario(scenario, target, patience_s=self._patience_s, seed=seed, keep=self._keep)
             self.report.add(result, claims)
@@ -161,8 +164,6 @@ class Conformance:
         return next(r for r in results if r.verdict is worst(result.verdict for result in results))
 
     def _begin(self, target: Target) -> None:
-        if self._started is target:
-            return
         self._stop()
         target.__enter__()
         self._started = target
@@ -172,6 +173,17 @@ class Conformance:
         target, self._started = self._started, None
         if target is not None:
             target.stop()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """What was left out for want of a broker is told in every shape of the report."""
+        from mqbridge_conformance.brokers.not_run import left_out
+        from mqbridge_conformance.results import LeftOut
+
+        for params, reason in left_out(session.config):
+            if "mq_target" in params:
+                target: Target = params["mq_target"]
+                scenario: Scenario = params["mq_scenario"]
+                self.report.not_run.append(LeftOut(scenario.name, scenario.title, target.name, target.engine, reason))
 
     def pytest_report_header(self) -> str:
         return f"mqbridge conformance: {self.report.level}, seed {self.report.seed}"
@@ -196,6 +208,6 @@ class Conformance:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         from mqbridge_conformance.report import as_text
 
-        if self.report.results:
+        if self.report.results or self.report.not_run:
             terminalreporter.section("mqbridge conformance")
             terminalreporter.write_line(as_text(self.report))

@@ -11,14 +11,14 @@ import datetime as dt
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mqbridge import Capability, Level, Support
 
 if TYPE_CHECKING:
     from mqbridge_conformance.timelines import Shown
 
-__all__ = ["CannotTell", "CheckFailed", "Claims", "Evidence", "Report", "ScenarioResult", "Verdict", "worst"]
+__all__ = ["CannotTell", "CheckFailed", "Claims", "Evidence", "LeftOut", "Report", "ScenarioResult", "Verdict", "worst"]
 
 
 class Verdict(enum.StrEnum):
@@ -107,8 +107,23 @@ class ScenarioResult:
     """Where its history was kept."""
     seed: int = 0
 
+    @property
+    def began(self) -> bool:
+        """Was anything done for it? Not where its target could not be used."""
+        return bool(self.evidence)
+
 
 Claims = Mapping[Capability, Support]
+
+
+class LeftOut(NamedTuple):
+    """A scenario that a target was asked to run, and why nobody could begin."""
+
+    scenario: str
+    title: str
+    target: str
+    engine: str
+    reason: str
 
 
 def _now() -> dt.datetime:
@@ -125,6 +140,10 @@ class Report:
     versions: dict[str, Mapping[str, str]] = field(default_factory=dict)
     unasked: dict[tuple[str, str], str] = field(default_factory=dict)
     """(scenario, target) -> why it was not asked to run: never a pass, and shown as such."""
+    not_run: list[LeftOut] = field(default_factory=list)
+    """What was left out for want of a broker: neither passed nor failed, and no run with some of it is green."""
+    unusable: dict[str, str] = field(default_factory=dict)
+    """Target -> why it could not be used; what it did not run is UNKNOWN."""
     level: str = "quick"
     seed: int = 0
     began: dt.datetime = field(default_factory=_now)
@@ -136,15 +155,31 @@ class Report:
 
     @property
     def green(self) -> bool:
-        return bool(self.results) and all(result.verdict.green for result in self.results)
+        ran = bool(self.results) and not self.not_run
+        return ran and all(result.verdict.green for result in self.results)
 
     def targets(self) -> dict[str, str]:
-        """Name -> engine, in the order in which they ran."""
-        return {result.target: result.engine for result in self.results}
+        """Name -> engine, in the order in which they ran; then those that did not."""
+        ran = {result.target: result.engine for result in self.results}
+        return ran | {one.target: one.engine for one in self.not_run}
 
     def scenarios(self) -> dict[str, str]:
-        """Name -> title, in the order in which they ran."""
-        return {result.scenario: result.title for result in self.results}
+        """Name -> title, in the order in which they ran; then those that did not."""
+        ran = {result.scenario: result.title for result in self.results}
+        return ran | {one.scenario: one.title for one in self.not_run}
+
+    def left_out(self) -> dict[tuple[str, str], int]:
+        """(target, reason) -> how many scenarios were not run there for that reason."""
+        found: dict[tuple[str, str], int] = {}
+        for one in self.not_run:
+            found[one.target, one.reason] = found.get((one.target, one.reason), 0) + 1
+        return found
+
+    def why_not(self, scenario: str, target: str) -> str:
+        """What stands in a cell without a run."""
+        if any((one.scenario, one.target) == (scenario, target) for one in self.not_run):
+            return "NOT RUN"
+        return self.unasked.get((scenario, target), "not run")
 
     def cell(self, scenario: str, target: str) -> list[ScenarioResult]:
         """The runs of one scenario on one target: several if it was repeated."""

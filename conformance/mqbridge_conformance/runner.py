@@ -35,7 +35,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 from mqbridge_conformance.trial import with_history
 
-__all__ = ["any_seed", "asked", "results", "run", "run_scenario", "unusable"]
+__all__ = ["any_seed", "asked", "results", "run", "run_scenario", "said", "unusable"]
 
 PATIENCE_S = 45.0
 """What comes comes at once; this bounds what does not. A Kafka broker was seen to take 20 s until it told that all of
@@ -87,9 +87,10 @@ def results(
                         ran.add(scenario.name)
                         yield result
         except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+            report.unusable[target.name] = said(error)
             for scenario in wanted:
                 if scenario.name not in ran:
-                    report.add(unusable(scenario, target, error), None)
+                    report.add(unusable(scenario, target, said(error)), None)
                     yield report.results[-1]
 
 
@@ -109,9 +110,9 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
     return True
 
 
-def unusable(scenario: Scenario, target: Target, error: Exception) -> ScenarioResult:
+def unusable(scenario: Scenario, target: Target, why: str) -> ScenarioResult:
     """What a scenario gives on a target that could not be started."""
-    reason = f"the target could not be used: {_said(error)}"
+    reason = f"the target could not be used: {why}"
     return _result(scenario, target, Verdict.UNKNOWN, reason, Evidence(), 0.0)
 
 
@@ -133,7 +134,7 @@ def run_scenario(
         try:
             used = target if alone is None or alone is target else last_first.enter_context(alone)
         except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
-            return unusable(scenario, target, error), None
+            return unusable(scenario, target, said(error)), None
         result, claims = _run(scenario, used, Path(folder), patience_s, chosen)
         return with_history(result, scenario, load(Path(folder)), keep), claims
 
@@ -148,7 +149,7 @@ def _run(
         env = Env(target, scenario, folder, patience_s, seed)
         evidence, claims = env.evidence, env.bus.capabilities
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
-        verdict, reason = Verdict.UNKNOWN, f"the scenario could not begin: {_said(error)}"
+        verdict, reason = Verdict.UNKNOWN, f"the scenario could not begin: {said(error)}"
     else:
         verdict, reason, anomaly = _judge(scenario, env)
         left = _finish(env, before)
@@ -177,7 +178,7 @@ def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str, str]:
         return Verdict.FAIL, str(error), error.anomaly
     except Exception as error:  # noqa: BLE001 - whatever it is, it was not expected of the engine, and it is told
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return Verdict.FAIL, f"{_said(error)} (at {where.name}, line {where.lineno} of {where.filename})", ""
+        return Verdict.FAIL, f"{said(error)} (at {where.name}, line {where.lineno} of {where.filename})", ""
     if absent:
         reason = "; ".join(f"{capability}: {claims[capability].how}" for capability in absent)
         later = any(claims[capability].later for capability in absent)
@@ -194,11 +195,12 @@ def _finish(env: Env, before: Names) -> str:
         env.close()
         env.wait_for(env.observer.names, before, "what exists after the scenario")
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
-        return f"something was left behind: {_said(error)}"
+        return f"something was left behind: {said(error)}"
     return ""
 
 
-def _said(error: BaseException) -> str:
+def said(error: BaseException) -> str:
+    """An error in a sentence, with its notes."""
     notes = "; ".join(getattr(error, "__notes__", ()))
     return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
 

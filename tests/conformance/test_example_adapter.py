@@ -104,7 +104,9 @@ def test_an_adapter_that_is_not_ours_runs_the_suite(installed: Path) -> None:
     assert claims["WORK_SHARING"] == ("direct", "PASS")
     assert claims["GROUPS"] == ("unsupported", "REFUSED-PROVEN")
     assert claims["REDRIVE"] == ("unsupported", "PENDING")
-    assert found["targets"] == [{"name": "example", "engine": "example", "versions": {"example": "0.1"}}]
+    assert found["targets"] == [
+        {"name": "example", "engine": "example", "versions": {"example": "0.1"}, "unusable": ""}
+    ]
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-__all__ = ["REQUIRE", "NotRun", "watch_for_brokers"]
+__all__ = ["REQUIRE", "NotRun", "left_out", "watch_for_brokers"]
 
 REQUIRE: Final = "MQBRIDGE_REQUIRE_BROKERS"
 _NAME: Final = "mqbridge_conformance.not_run"
@@ -37,6 +37,8 @@ class NotRun:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._reasons: list[str] = []
+        self.left_out: list[tuple[dict[str, Any], str]] = []
+        """The parameters of each test, and why it is not run."""
 
     @pytest.hookimpl(trylast=True)  # after what -k and -m leave out
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +57,8 @@ class NotRun:
             self._counts[engine] = self._counts.get(engine, 0) + 1
             if reason not in self._reasons:
                 self._reasons.append(reason)
+        if found:
+            self.left_out.append((_params(item), "; ".join(dict.fromkeys(found.values()))))
         return bool(found)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)  # the outermost: what it says comes after all other sections
@@ -67,10 +71,20 @@ class NotRun:
         return result
 
 
+def left_out(config: pytest.Config) -> list[tuple[dict[str, Any], str]]:
+    """The parameters of each test that is not run for want of a broker, and why."""
+    found: NotRun | None = config.pluginmanager.get_plugin(_NAME)
+    return found.left_out if found is not None else []
+
+
+def _params(item: pytest.Item) -> dict[str, Any]:
+    return dict(getattr(getattr(item, "callspec", None), "params", {}))
+
+
 def _needs(item: pytest.Item) -> list[tuple[str, bool]]:
     """The brokers that a test will ask for: by its fixtures, by a parameter that is the name of one, or by the
     conformance target that it runs on."""
-    params = getattr(getattr(item, "callspec", None), "params", {})
+    params = _params(item)
     names = [*getattr(item, "fixturenames", ()), *(value for value in params.values() if isinstance(value, str))]
     needs = [_FIXTURES[name] for name in names if name in _FIXTURES]
     target = params.get("mq_target")

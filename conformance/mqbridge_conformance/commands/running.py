@@ -92,14 +92,14 @@ def run_command(
     enough = _enough(level, rounds, minutes, repeat)
     targets, chosen = _targets(target), _chosen(names, level)
     report = Report(level=level, seed=any_seed() if seed is None else seed)
-    interrupted = False
+    interrupted, tell = False, _Teller()
     try:
         if enough:
-            soak(report, targets, chosen, enough, keep=history, patience_s=patience, tell=_tell, tell_round=_round)
+            soak(report, targets, chosen, enough, keep=history, patience_s=patience, tell=tell, tell_round=_round)
         else:
             _tell_seed(report)
             for result in beside(report, targets, chosen, repeat=repeat, keep=history, patience_s=patience):
-                _tell(result)
+                tell(result)
     except KeyboardInterrupt:
         interrupted = True
         click.echo("interrupted: what follows is what there was until then", err=True)
@@ -164,9 +164,9 @@ def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> N
     if run_of:
         found = read(run_of)
     else:
-        report = Report(level="full", seed=any_seed())
+        report, tell = Report(level="full", seed=any_seed()), _Teller()
         for result in beside(report, _targets(target), scenarios.ALL):
-            _tell(result)
+            tell(result)
         found = shown.document(report)
     click.echo(shown.capability_table(found, shown.SLICE if only else tuple(Capability)))
     if not found["run"]["green"]:
@@ -185,9 +185,18 @@ def _targets(texts: tuple[str, ...]) -> list[Target]:
     return list({target.name: target for target in found}.values())
 
 
-def _tell(result: ScenarioResult) -> None:
-    """What is under way, to whoever watches; not part of the output."""
-    click.echo(f"{result.target}: {result.scenario}: {result.verdict} in {result.seconds:.1f} s", err=True)
+class _Teller:
+    """What is under way, to whoever watches; not part of the output. What a target did not begin is told once."""
+
+    def __init__(self) -> None:
+        self._unusable: set[str] = set()
+
+    def __call__(self, result: ScenarioResult) -> None:
+        if result.began:
+            click.echo(f"{result.target}: {result.scenario}: {result.verdict} in {result.seconds:.1f} s", err=True)
+        elif result.target not in self._unusable:
+            self._unusable.add(result.target)
+            click.echo(f"{result.target}: {result.reason}", err=True)
 
 
 def _tell_seed(report: Report) -> None:

@@ -152,9 +152,9 @@ def pack_event(event: Event) -> str:
 def unpack_event(line: str) -> Event:
     """The event of a line. Errors: `ValueError` for what is no event."""
     fields = cast(dict[str, Any], json.loads(line))
-    if "err" in fields:
-        fields["err"] = Error(*fields["err"])
     try:
+        if "err" in fields:
+            fields["err"] = Error(*fields["err"])
         return Event(**fields)
     except TypeError as error:
         raise ValueError(f"{line!r} is no event of a history: {error}") from error

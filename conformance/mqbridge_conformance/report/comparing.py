@@ -114,11 +114,12 @@ def _worst(rows: list[ResultRow]) -> Verdict:
 
 def _verdicts(first: Document, second: Document, same: dict[str, str]) -> Iterator[Change]:
     before, after = _both(first, second, same)
-    unasked = {_Cell(row["scenario"], row["target"]): row["reason"] for row in second["unasked"]}
+    why = {_Cell(row["scenario"], row["target"]): row["reason"] for row in second["unasked"]}
+    why |= {_Cell(row["scenario"], row["target"]): f"NOT RUN ({row['reason']})" for row in second["not_run"]}
     for cell in [*before, *(cell for cell in after if cell not in before)]:
         where = f"{cell.scenario} on {cell.target}"
         if cell not in after:
-            yield Change("gone", True, f"{where}: was {_worst(before[cell])}, {unasked.get(cell, 'did not run')}")
+            yield Change("gone", True, f"{where}: was {_worst(before[cell])}, {why.get(cell, 'did not run')}")
         elif cell not in before:
             found = _worst(after[cell])
             yield Change("new", not found.green, f"{where}: {found}{_because(after[cell], found)}")

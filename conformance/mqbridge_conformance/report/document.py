@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, TypedDict, cast
 
 import mqbridge as mq
@@ -25,12 +24,12 @@ __all__ = [
     "ClaimRow",
     "Document",
     "FindingRow",
+    "NotRunRow",
     "ResultRow",
     "RunRow",
     "TargetRow",
     "document",
     "events_of",
-    "read_document",
     "to_json",
 ]
 
@@ -52,11 +51,12 @@ class RunRow(TypedDict):
 
 class TargetRow(TypedDict):
     """One broker in one arrangement. `versions`: the engine's own under the engine's name, then its clients'; empty
-    where nobody could tell."""
+    where nobody could tell. `unusable` says why it could not be used; empty where it could."""
 
     name: str
     engine: str
     versions: dict[str, str]
+    unusable: str
 
 
 class ClaimRow(TypedDict):
@@ -122,6 +122,16 @@ class UnaskedRow(TypedDict):
     reason: str
 
 
+class NotRunRow(TypedDict):
+    """What was to be run and was left out, for want of a broker for instance: a run with some of it is not green."""
+
+    scenario: str
+    title: str
+    target: str
+    engine: str
+    reason: str
+
+
 class Document(TypedDict):
     """All of it."""
 
@@ -131,6 +141,7 @@ class Document(TypedDict):
     claims: list[ClaimRow]
     results: list[ResultRow]
     unasked: list[UnaskedRow]
+    not_run: list[NotRunRow]
 
 
 def document(report: Report) -> Document:
@@ -139,7 +150,12 @@ def document(report: Report) -> Document:
         "schema": SCHEMA,
         "run": _run(report),
         "targets": [
-            {"name": name, "engine": engine, "versions": dict(report.versions.get(name, {}))}
+            {
+                "name": name,
+                "engine": engine,
+                "versions": dict(report.versions.get(name, {})),
+                "unusable": report.unusable.get(name, ""),
+            }
             for name, engine in report.targets().items()
         ],
         "claims": _claims(report),
@@ -148,6 +164,7 @@ def document(report: Report) -> Document:
             {"scenario": scenario, "target": target, "reason": reason}
             for (scenario, target), reason in report.unasked.items()
         ],
+        "not_run": [cast(NotRunRow, one._asdict()) for one in report.not_run],
     }
 
 
@@ -230,19 +247,3 @@ def events_of(rows: Sequence[Mapping[str, Any]]) -> list[Event]:
 def to_json(found: Document) -> str:
     """As a file holds it: plain ASCII, for a reason may tell of text that no encoding has."""
     return json.dumps(found, indent=1) + "\n"
-
-
-def read_document(path: Path) -> Document:
-    """A file that `to_json` made. Errors: `ValueError` for what is no such file, `OSError`."""
-    try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("results"), list):
-        raise ValueError(f"{path} is no report of the conformance suite: it has no results")
-    if found.get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} has the form {found.get('schema')!r} of a report, and this mqbridge reads {SCHEMA}: read it with "
-            "the version that wrote it"
-        )
-    return cast(Document, found)

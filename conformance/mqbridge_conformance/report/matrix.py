@@ -34,7 +34,7 @@ def _rows(report: Report) -> tuple[list[list[str]], list[str]]:
         row = [scenario]
         for target in targets:
             runs = report.cell(scenario, target)
-            row.append(_cell(runs, notes) if runs else report.unasked.get((scenario, target), "not run"))
+            row.append(_cell(runs, notes) if runs else report.why_not(scenario, target))
         rows.append(row)
     return rows, notes.texts
 
@@ -49,7 +49,9 @@ def _cell(runs: Sequence[ScenarioResult], notes: Notes) -> str:
 def summary(report: Report) -> str:
     """How many results of each verdict, the worst first."""
     counts = {verdict: sum(r.verdict is verdict for r in report.results) for verdict in reversed(Verdict)}
-    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number) or "nothing ran"
+    told = [f"{len(report.not_run)} NOT RUN"] if report.not_run else []
+    told += [f"{number} {verdict}" for verdict, number in counts.items() if number]
+    return ", ".join(told) or "nothing ran"
 
 
 def as_text(report: Report) -> str:
@@ -58,8 +60,13 @@ def as_text(report: Report) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
+    for (target, reason), number in report.left_out().items():
+        lines += ["", f"NOT RUN on {target}: {number} of them ({reason})"]
+    for target, reason in report.unusable.items():
+        number = sum(not result.began for result in report.results if result.target == target)
+        lines += ["", f"UNKNOWN on {target}: {number} of them, for it could not be used: {reason}"]
     for result in report.results:
-        if not result.verdict.green:
+        if not result.verdict.green and (result.began or result.target not in report.unusable):
             lines += ["", f"{result.verdict} {result.scenario} on {result.target}: {result.reason}"]
             lines += [f"    exercised: {_counts(result)}"]
             lines += [f"    again: --scenario {result.scenario} --seed {result.seed}"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mqbridge_conformance.report.document import Document, RunRow
-from mqbridge_conformance.report.page_cells import chip
+from mqbridge_conformance.report.page_cells import NOT_RUN, chip
 from mqbridge_conformance.report.page_claims import claim_details, claims_matrix
 from mqbridge_conformance.report.page_results import failures, result_details, results_matrix
 from mqbridge_conformance.report.style import SCRIPT, STYLE
@@ -69,11 +69,12 @@ def _facts(run: Document, number: int | None) -> Markup:
         facts[target["name"]] = (
             ", ".join(f"{name} {at}" for name, at in target["versions"].items()) or "no version told"
         )
+    left_out = [[chip(NOT_RUN), f" {len(run['not_run'])}  "]] if run["not_run"] else []
     counts = [(verdict, row["verdicts"].get(verdict, 0)) for verdict in Verdict]
     return tag(
         "section",
         tag("h3", f"Run {number}") if number else None,
-        tag("p", *([chip(verdict), f" {count}  "] for verdict, count in reversed(counts) if count)),
+        tag("p", *([chip(verdict), f" {count}  "] for verdict, count in reversed(counts) if count), *left_out),
         tag("dl", *([tag("dt", name), tag("dd", text)] for name, text in facts.items()), class_="facts"),
     )
 

@@ -9,7 +9,20 @@ from mqbridge_conformance.report.document import Document, ResultRow
 from mqbridge_conformance.results import Verdict, worst
 from mqbridge_conformance.timelines.markup import Child, Markup, tag
 
-__all__ = ["Column", "chip", "claim_columns", "counted", "head", "result_anchor", "target_columns", "worst_of"]
+__all__ = [
+    "NOT_RUN",
+    "Column",
+    "chip",
+    "claim_columns",
+    "counted",
+    "head",
+    "result_anchor",
+    "target_columns",
+    "worst_of",
+]
+
+NOT_RUN = "NOT RUN"
+"""What stands in the place of a verdict where nobody could begin."""
 
 
 class Column(NamedTuple):
@@ -24,7 +37,7 @@ class Column(NamedTuple):
 
 def chip(verdict: str | None, silence: str = "") -> Markup:
     """A verdict by its name, or what is said where there is none; colour only repeats it."""
-    return tag("span", verdict or silence, class_=f"chip {(verdict or 'none').lower()}")
+    return tag("span", verdict or silence, class_=f"chip {(verdict or 'none').lower().replace(' ', '-')}")
 
 
 def head(first: str, columns: Sequence[Column]) -> Markup:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from mqbridge_conformance.report.document import Document, FindingRow, ResultRow, events_of
-from mqbridge_conformance.report.page_cells import chip, counted, head, result_anchor, target_columns, worst_of
+from mqbridge_conformance.report.page_cells import NOT_RUN, chip, counted, head, result_anchor, target_columns, worst_of
 from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.timelines.markup import Child, Markup, tag
 from mqbridge_conformance.timelines.picture import LEGEND, picture
@@ -20,7 +20,7 @@ _LAST: Final = "The last events before everything was taken down. The times are 
 
 def results_matrix(runs: Sequence[Document]) -> Markup:
     columns = target_columns(runs)
-    titles = {row["scenario"]: row["title"] for run in runs for row in run["results"]}
+    titles = {row["scenario"]: row["title"] for run in runs for row in (*run["results"], *run["not_run"])}
     rows: list[Markup] = []
     for scenario, title in titles.items():
         cells = [_found(runs[column.run], scenario, column.name) for column in columns]
@@ -30,7 +30,7 @@ def results_matrix(runs: Sequence[Document]) -> Markup:
             _cell(column.run, cell) if cell else tag("td", _why_not(runs[column.run], scenario, column.name))
             for column, cell in zip(columns, cells, strict=True)
         ]
-        rows.append(tag("tr", name, *tds, data_verdicts=" ".join(verdicts)))
+        rows.append(tag("tr", name, *tds, data_verdicts=" ".join(verdicts) or "none"))
     return tag("div", tag("table", head("scenario", columns), tag("tbody", *rows)), class_="scroll")
 
 
@@ -44,6 +44,8 @@ def _found(run: Document, scenario: str, target: str) -> list[tuple[int, ResultR
 
 
 def _why_not(run: Document, scenario: str, target: str) -> Markup:
+    if any((row["scenario"], row["target"]) == (scenario, target) for row in run["not_run"]):
+        return chip(NOT_RUN)
     reasons = (row["reason"] for row in run["unasked"] if (row["scenario"], row["target"]) == (scenario, target))
     return tag("small", next(reasons, "not run"))
 
@@ -57,27 +59,38 @@ def _cell(run: int, found: Sequence[tuple[int, ResultRow]]) -> Markup:
 
 
 def failures(runs: Sequence[Document]) -> Markup | None:
-    """All that is not green, first, each with a link."""
-    found = [
-        (result_anchor(number, place), _where(row, number, runs), row)
+    """All that is not green, first, each with a link; a target of which nothing could be run is one line."""
+    items = [item for number, run in enumerate(runs) for item in _left_out(run, number, runs)]
+    items += [
+        tag("li", chip(row["verdict"]), " ", tag("a", where, href=f"#{anchor}"), ": ", _first(row["reason"]))
         for number, run in enumerate(runs)
         for place, row in enumerate(run["results"])
-        if not Verdict(row["verdict"]).green
+        if not (Verdict(row["verdict"]).green or _never_began(run, row))
+        for anchor, where in [(result_anchor(number, place), _where(row, number, runs))]
     ]
-    if not found:
+    if not items:
         return None
-    items = [
-        tag(
-            "li",
-            chip(row["verdict"]),
-            " ",
-            tag("a", where, href=f"#{anchor}"),
-            ": ",
-            _first(row["reason"]),
-        )
-        for anchor, where, row in found
-    ]
     return tag("section", tag("h2", "What is not green", id="not-green"), tag("ul", *items, class_="list"))
+
+
+def _left_out(run: Document, number: int, runs: Sequence[Document]) -> Iterator[Markup]:
+    of_run = f", run {number + 1}" if len(runs) > 1 else ""
+    for target, reason in dict.fromkeys((row["target"], row["reason"]) for row in run["not_run"]):
+        count = sum((row["target"], row["reason"]) == (target, reason) for row in run["not_run"])
+        yield tag("li", chip(NOT_RUN), f" {_scenarios(count)} on {target}{of_run}: {reason}")
+    for at in run["targets"]:
+        if at["unusable"]:
+            count = sum(row["target"] == at["name"] and _never_began(run, row) for row in run["results"])
+            where = f" {_scenarios(count)} on {at['name']}{of_run}, which could not be used: "
+            yield tag("li", chip(Verdict.UNKNOWN), where, _first(at["unusable"]))
+
+
+def _scenarios(count: int) -> str:
+    return f"{count} scenario{'' if count == 1 else 's'}"
+
+
+def _never_began(run: Document, row: ResultRow) -> bool:
+    return not row["evidence"] and any(at["name"] == row["target"] and at["unusable"] for at in run["targets"])
 
 
 def _first(reason: str) -> str:

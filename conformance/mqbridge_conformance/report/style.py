@@ -53,7 +53,7 @@ td small { color: var(--faint); margin-left: .5em; } th small { display: block; 
   font-weight: 600; letter-spacing: .01em; white-space: nowrap; color: var(--chip, var(--faint)); }
 .chip.pass { --chip: var(--pass); } .chip.pass-emulated { --chip: var(--pass-emulated); }
 .chip.refused-proven { --chip: var(--refused-proven); } .chip.pending { --chip: var(--pending); border-style: dashed; }
-.chip.unknown { --chip: var(--unknown); background: color-mix(in srgb, var(--chip) 18%, transparent); }
+.chip.unknown, .chip.not-run { --chip: var(--unknown); background: color-mix(in srgb, var(--chip) 18%, transparent); }
 .chip.fail { --chip: var(--bad); background: color-mix(in srgb, var(--chip) 18%, transparent); }
 .chip.none { border-style: dotted; font-weight: 400; }
 details { border: 1px solid var(--rule); border-radius: 6px; background: var(--sheet); margin: .4rem 0; }

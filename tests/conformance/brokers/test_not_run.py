@@ -9,6 +9,7 @@ import pytest
 
 import mqbridge
 import mqbridge_conformance
+from mqbridge_conformance.report import read_document
 
 pytest_plugins = ["pytester"]
 
@@ -95,3 +96,22 @@ def test_a_conformance_target_without_its_broker(
     else:
         done.assert_outcomes()
         assert done.outlines[-2] == "NOT RUN: kafka 2 (no Docker; see mqbridge doctor)"
+
+
+def test_the_reports_tell_what_was_not_run(without_docker: pytest.Pytester) -> None:
+    """Though pytest ends with 0: nobody who reads the files later takes them for those of a green run."""
+    suite = ("-p", "mqbridge_conformance.plugin", "--pyargs", "mqbridge_conformance", "-k", "round-trip")
+    done = without_docker.runpytest_subprocess(
+        *suite, "--mq-target=kafka", "--mq-target=memory", "--mq-json=run.json", "--mq-html=run.html"
+    )
+    assert done.ret == 0
+    done.stdout.fnmatch_lines(
+        ["round-trip*PASS*NOT RUN", "NOT RUN on kafka: 1 of them (no Docker)", "1 NOT RUN, 1 PASS"]
+    )
+    found = read_document(without_docker.path / "run.json")
+    assert [(row["scenario"], row["target"], row["reason"]) for row in found["not_run"]] == [
+        ("round-trip", "kafka", "no Docker")
+    ]
+    assert not found["run"]["green"]
+    assert [row["name"] for row in found["targets"]] == ["native, memory", "kafka"]
+    assert "1 scenario on kafka: no Docker" in (without_docker.path / "run.html").read_text(encoding="utf-8")

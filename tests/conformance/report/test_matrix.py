@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mqbridge_conformance.checkers import Finding
 from mqbridge_conformance.report import as_markdown, as_text
-from mqbridge_conformance.results import Report, Verdict
+from mqbridge_conformance.results import LeftOut, Report, Verdict
 from mqbridge_conformance.timelines import before_the_end, what_to_show
 from tests.conformance.report.made import result
 from tests.conformance.timelines.made import lost
@@ -30,6 +30,20 @@ def test_what_a_target_was_not_asked_is_shown_as_such(report: Report) -> None:
     lines = as_text(report).splitlines()
     assert lines[3].split() == ["two", "PENDING[1][2]", "needs", "processes"]
     assert lines[-1] == "1 FAIL, 1 PENDING, 2 PASS"
+
+
+def test_what_was_not_run_and_who_could_not_be_used_are_one_line_each(report: Report) -> None:
+    """A hundred scenarios that met the same closed door say so once; their cells say so too."""
+    report.not_run += [LeftOut(name, f"About {name}", "kafka", "kafka", "no Docker") for name in ("one", "three")]
+    report.unusable["away"] = "nobody answers"
+    report.results += [replace(result(name, "away", Verdict.UNKNOWN), evidence={}) for name in ("one", "two")]
+    lines = as_text(report).splitlines()
+    assert lines[0].split() == ["scenario", "memory", "folder", "away", "kafka"]
+    assert lines[2].split()[-3:] == ["UNKNOWN", "NOT", "RUN"]
+    assert "NOT RUN on kafka: 2 of them (no Docker)" in lines
+    assert "UNKNOWN on away: 2 of them, for it could not be used: nobody answers" in lines
+    assert not [line for line in lines if line.startswith("UNKNOWN one")]
+    assert lines[-1].startswith("2 NOT RUN, 1 FAIL, 2 UNKNOWN")
 
 
 def test_markdown_is_one_table_with_titles(report: Report) -> None:

@@ -12,7 +12,7 @@ from mqbridge import Capability as Cap
 from mqbridge_conformance.checkers import Finding
 from mqbridge_conformance.report import Document, document, page
 from mqbridge_conformance.report.document import ResultRow
-from mqbridge_conformance.results import Report, ScenarioResult, Verdict
+from mqbridge_conformance.results import LeftOut, Report, ScenarioResult, Verdict
 from mqbridge_conformance.timelines import what_to_show
 from tests.conformance.report.made import result
 from tests.conformance.timelines.made import TOPIC, lost
@@ -200,3 +200,17 @@ def test_a_scenario_that_did_not_run_on_a_target_says_so(found: Document) -> Non
     assert "<td><small>not run</small></td>" in page([found])
     found["unasked"] = [{"scenario": "two", "target": "folder", "reason": "needs processes"}]
     assert "<td><small>needs processes</small></td>" in page([found])
+
+
+def test_what_was_not_run_and_who_could_not_be_used_come_first(report: Report) -> None:
+    """Each once, however many scenarios they are, and in the cells."""
+    report.not_run += [LeftOut(name, f"About {name}", "kafka", "kafka", "no Docker") for name in ("one", "three")]
+    report.unusable["away"] = "nobody answers"
+    report.results += [replace(result(name, "away", Verdict.UNKNOWN), evidence={}) for name in ("one", "two")]
+    text = page([document(report)])
+    first = re.sub(r"<[^>]*>", "", text[text.index('id="not-green"') : text.index('id="capabilities"')])
+    assert "NOT RUN 2 scenarios on kafka: no Docker" in first
+    assert "UNKNOWN 2 scenarios on away, which could not be used: nobody answers" in first
+    assert "one on away" not in first
+    assert text.count('<td><span class="chip not-run">NOT RUN</span></td>') == 2
+    assert "2 scenarios" in page([document(report), document(report)])
