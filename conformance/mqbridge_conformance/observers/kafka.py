@@ -1,4 +1,4 @@
-"""Looking at Kafka with confluent-kafka, and at share groups by one request of the protocol (`kafka_wire`).
+"""Looking at Kafka with confluent-kafka, and at share groups by what brokers keep of them (`kafka_shares`).
 
 The rule: nothing of the engine's code. What names and headers mean on Kafka is written down here a second time: a
 topic x is the topic x, a queue x the topic ``x.mqq`` with the share group ``mqbridge.x``, an exchange x the key
@@ -25,7 +25,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from mqbridge_conformance.native_files import Pairs
-from mqbridge_conformance.observers.kafka_wire import ShareProgress, release, share_progress
+from mqbridge_conformance.observers.kafka_shares import ShareStates
+from mqbridge_conformance.observers.kafka_wire import release
 from mqbridge_conformance.observers.seen import LIBRARY, Counts, Letter, Names, Observer, Record
 from mqbridge_conformance.results import CannotTell
 
@@ -46,8 +47,8 @@ _LATEST: Final[OffsetSpec] = OffsetSpec.latest()  # type: ignore[no-untyped-call
 
 
 class KafkaObserver(Observer):
-    """Reads without a group and commits nothing. Of a queue it can tell what is not settled, and only while nothing was
-    taken yet what is ready: Kafka tells nobody which records are locked."""
+    """Reads without a group and commits nothing. Of a queue it can tell what is not settled, and what of that is ready
+    only while nothing was taken yet: Kafka tells nobody which records are locked."""
 
     how = "raw Kafka clients"
 
@@ -61,6 +62,7 @@ class KafkaObserver(Observer):
         self._quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
         self._base = {"bootstrap.servers": self._bootstrap, "allow.auto.create.topics": False, **self._quiet}
         self._admin = AdminClient(self._base)
+        self._shares = ShareStates(self._admin)
 
     def versions(self) -> dict[str, str]:
         """The broker's as far as the protocol tells it, which is without the last number."""
@@ -96,28 +98,30 @@ class KafkaObserver(Observer):
     def records(self, topic: str) -> list[Record]:
         return [_record(message) for message in self._read(topic)]
 
-    def messages(self, queue: str) -> list[Record] | None:
-        """Only while nothing was settled: a share group's log keeps what is."""
-        if any(progress.start > 0 for progress in self._progress(queue).values()):
-            return None
-        found = [_record(message)._replace(partition=None, offset=None) for message in self._read(queue + _QUEUE)]
-        return found if len(found) == self.held(queue) else None
+    def messages(self, queue: str) -> list[Record]:
+        return [_record(message)._replace(partition=None, offset=None) for message in self._left(queue)[0]]
 
     def counts(self, queue: str) -> Counts:
-        if not self._progress(queue):  # no member was ever there
-            return Counts(len(self._read(queue + _QUEUE)), 0, None)
-        return Counts(0, 0, None) if self.held(queue) == 0 else Counts(None, None, None)
+        left, anybody = self._left(queue)
+        if not anybody:
+            return Counts(len(left), 0, None)
+        return Counts(None, None, None) if left else Counts(0, 0, None)
 
-    def held(self, queue: str) -> int | None:
-        progress = self._progress(queue)
-        # Until something is settled the broker keeps no start of a partition: all of it is held.
-        fresh = [n for n in self._partitions(queue + _QUEUE) if n not in progress or progress[n].start < 0]
-        lags = [at.lag for partition, at in progress.items() if partition not in fresh]
-        return None if -1 in lags else sum(lags) + len(self._read(queue + _QUEUE, fresh))
+    def held(self, queue: str) -> int:
+        return len(self._left(queue)[0])
 
-    def _progress(self, queue: str) -> dict[int, ShareProgress]:
-        found = share_progress(self._bootstrap, _GROUP_OF_QUEUE + queue)
-        return {partition: at for (topic, partition), at in found.items() if topic == queue + _QUEUE}
+    def _left(self, queue: str) -> tuple[list[Message], bool]:
+        """What is not settled, for the log keeps what is; and whether the share group ever had a member."""
+        topic = queue + _QUEUE
+        log = self._read(topic)  # first: what is settled meanwhile is not taken for what is left
+        group = _GROUP_OF_QUEUE + queue
+        states = {partition: self._shares.state(group, topic, partition) for partition in self._partitions(topic)}
+        left = [
+            message
+            for message in log
+            if (state := states.get(message.partition() or 0)) is None or not state.has_settled(message.offset() or 0)
+        ]
+        return left, any(state is not None for state in states.values())
 
     def committed(self, group: str) -> dict[str, int] | None:
         # Not AdminClient.list_consumer_group_offsets: librdkafka 2.16 ends the process when the group's coordinator is
@@ -141,26 +145,15 @@ class KafkaObserver(Observer):
             pause.wait(0.05)
 
     def letters(self, queue: str) -> list[Letter]:
-        """In whichever queue they are, for where they go is the specification's business; what is settled is gone.
-
-        The broker tells where what is not settled begins, and how much it is. The beginning stays behind while nothing
-        before it needs to be written down; so of some among many it cannot be told which they are.
-        """
-        out: list[tuple[int, Letter]] = []
-        for topic in self._topics():
-            if not topic.endswith(_QUEUE):
-                continue
-            progress = self._progress(topic.removesuffix(_QUEUE))
-            for partition in self._partitions(topic):
-                at = progress.get(partition, ShareProgress(0, -1))
-                left = [message for message in self._read(topic, [partition]) if (message.offset() or 0) >= at.start]
-                letters = [message for message in left if _library_header(message, "death-queue") == queue]
-                if letters and at.start >= 0 and 0 < at.lag < len(left):
-                    raise CannotTell(f"{self.how} can tell that {at.lag} of {len(left)} in {topic} are left, not which")
-                if at.start < 0 or at.lag != 0:
-                    dead_at = [int(_library_header(message, "death-at-ms") or 0) for message in letters]
-                    out += zip(dead_at, map(_letter, letters), strict=True)
-        return [letter for _, letter in sorted(out, key=lambda found: found[0])]
+        """In whichever queue they are, for where they go is the specification's business; what is settled is gone."""
+        left = [
+            message
+            for topic in self._topics()
+            if topic.endswith(_QUEUE)
+            for message in self._left(topic.removesuffix(_QUEUE))[0]
+            if _library_header(message, "death-queue") == queue
+        ]
+        return [_letter(one) for one in sorted(left, key=lambda one: int(_library_header(one, "death-at-ms") or 0))]
 
     def snapshot(self) -> dict[str, Any]:
         names = self.names()

@@ -1,5 +1,5 @@
-"""Two requests of Kafka's protocol, spoken plainly: how far the share group of a queue has come, and which release
-the broker is.
+"""Two requests of Kafka's protocol, spoken plainly: what the share group of a queue has settled, and which release the
+broker is.
 
 The rule: only what no raw client offers is spoken here. librdkafka has no administration of share groups, and Kafka's
 own tool takes a JVM's start for each look.
@@ -14,36 +14,54 @@ from typing import Final, NamedTuple
 
 from mqbridge_conformance.results import CannotTell
 
-__all__ = ["ShareProgress", "release", "share_progress"]
+__all__ = ["NotHere", "ShareState", "release", "share_state"]
 
-_SHARE_OFFSETS: Final = (90, 1)
-"""DescribeShareGroupOffsets (KIP-932); version 1 has the lag (KIP-1226)."""
+_SHARE_STATE: Final = (84, 0)
+"""ReadShareGroupState (KIP-932), which brokers ask each other."""
+_UNINITIALIZED: Final = 42
+"""INVALID_REQUEST: what is said of a partition that no member ever had."""
+_COORDINATORS: Final = (14, 15, 16)
+"""COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR."""
+_TERMINAL: Final = (2, 4)
+"""ACKNOWLEDGED and ARCHIVED, which is rejected or delivered too often."""
 _API_VERSIONS: Final = (18, 3)
 """ApiVersions; version 3 has the features (KIP-584)."""
 _RELEASES: Final = {range(22, 26): "4.0", range(26, 28): "4.1", range(28, 30): "4.2", range(30, 31): "4.3"}
 """The versions of the metadata by release, of those that have share groups; from Kafka's MetadataVersion.java."""
 _TIMEOUT_S: Final = 10.0
-_MISSING: Final = 69
-"""GROUP_ID_NOT_FOUND."""
 
 
-class ShareProgress(NamedTuple):
-    """Of one share partition: the first offset that is not settled, and how many records are not settled from there;
-    -1 where the broker has nothing to say."""
+class NotHere(CannotTell):
+    """It is not this node that knows, or not yet."""
+
+
+class ShareState(NamedTuple):
+    """Of one share partition: where it begins, -1 while nothing was settled, and what is settled from there, by first
+    and last offset."""
 
     start: int
-    lag: int
+    settled: tuple[tuple[int, int], ...]
+
+    def has_settled(self, offset: int) -> bool:
+        """Was this one acknowledged, rejected or given up?"""
+        return offset < self.start or any(first <= offset <= last for first, last in self.settled)
 
 
-def share_progress(bootstrap: str, group: str) -> dict[tuple[str, int], ShareProgress]:
-    """By topic and partition; empty for a group that was never there. Of one node, which coordinates all groups."""
+def share_state(node: str, group: str, topic: bytes, partition: int) -> ShareState | None:
+    """What the broker has written down of a partition of the topic with that id; None where the group never had a
+    member. `node` is ``host:port``; `NotHere` where another one keeps the state of this group.
+
+    Not DescribeShareGroupOffsets, which tells how many are not settled: that number is counted beside the state, and
+    was seen to stay too high for good when two members settle at the same time (Kafka 4.3.1).
+    """
     name = group.encode()
-    # Compact arrays and strings hold their length plus one, null is 0; every structure ends with its tagged fields.
-    body = b"\x02" + _uvarint(len(name) + 1) + name + b"\x00" + b"\x00" + b"\x00"
+    # Compact arrays and strings hold their length plus one; every structure ends with its tagged fields. An epoch of
+    # the leader of -1 is compared with nothing.
+    body = _uvarint(len(name) + 1) + name + b"\x02" + topic + b"\x02" + struct.pack(">ii", partition, -1) + b"\x00" * 3
     try:
-        return _parse(_ask(bootstrap, _SHARE_OFFSETS, body), group)
+        return _state(_ask(node, _SHARE_STATE, body), group)
     except OSError as error:
-        raise CannotTell(f"Kafka at {bootstrap} does not say how far share group {group} is: {error}") from error
+        raise NotHere(f"Kafka at {node} does not say what share group {group} has settled: {error}") from error
 
 
 def release(bootstrap: str) -> str:
@@ -88,29 +106,28 @@ def _ask(bootstrap: str, request: tuple[int, int], body: bytes) -> _Reader:
         return _Reader(_exactly(talk, size))
 
 
-def _parse(answer: _Reader, group: str) -> dict[tuple[str, int], ShareProgress]:
+def _state(answer: _Reader, group: str) -> ShareState | None:
     answer.skip(4)  # correlation id
     answer.tags()
-    answer.skip(4)  # throttle time
-    found: dict[tuple[str, int], ShareProgress] = {}
+    answer.array()
+    answer.skip(16)  # topic id
+    answer.array()
+    answer.skip(4)  # partition
+    (error,) = answer.unpack(">h")
+    text = answer.string()
+    _epoch, start = answer.unpack(">iq")
+    if error == _UNINITIALIZED:
+        return None
+    if error:
+        kind = NotHere if error in _COORDINATORS else CannotTell
+        raise kind(f"Kafka does not say what share group {group} has settled: error {error} ({text})")
+    settled = []
     for _ in range(answer.array()):
-        answer.string()
-        for _ in range(answer.array()):
-            topic = answer.string() or ""
-            answer.skip(16)  # topic id
-            for _ in range(answer.array()):
-                partition, start, _epoch, lag, error = answer.unpack(">iqiqh")
-                answer.string()
-                answer.tags()
-                if not error:
-                    found[topic, partition] = ShareProgress(start, lag)
-            answer.tags()
-        (error,) = answer.unpack(">h")
-        text = answer.string()
+        first, last, state, _deliveries = answer.unpack(">qqbh")
         answer.tags()
-        if error not in (0, _MISSING):
-            raise CannotTell(f"Kafka does not say how far share group {group} is: error {error} ({text})")
-    return found
+        if state in _TERMINAL:
+            settled.append((first, last))
+    return ShareState(start, tuple(settled))
 
 
 def _uvarint(number: int) -> bytes:
