@@ -14,10 +14,9 @@ from collections import defaultdict
 from operator import itemgetter
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
-from mqbridge_conformance.checkers.log_facts import Log, Logs
+from mqbridge_conformance.checkers.log_facts import Log, Logs, evidence
 from mqbridge_conformance.checkers.log_leases import GroupPlace, Lease, Leases
 from mqbridge_conformance.checkers.log_members import Group, Groups
-from mqbridge_conformance.checkers.log_order import evidence
 from mqbridge_conformance.checkers.log_promises import loose_group
 from mqbridge_conformance.checkers.log_settling import Promise, Settling
 from mqbridge_conformance.history import Event, History

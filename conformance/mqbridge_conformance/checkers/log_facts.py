@@ -10,14 +10,31 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from mqbridge_conformance.history import Damaged, Event, History, Payload
 
-__all__ = ["Client", "Log", "Logs", "Look", "Part", "Place", "Sent", "Transaction", "in_order", "place"]
+__all__ = [
+    "SHOWN",
+    "Client",
+    "Log",
+    "Logs",
+    "Look",
+    "Part",
+    "Place",
+    "Sent",
+    "Transaction",
+    "evidence",
+    "in_order",
+    "place",
+    "told",
+]
+
+SHOWN: Final = 3
+"""So many of a kind are shown."""
 
 Place: TypeAlias = tuple[str, int]
 """A destination and a partition."""
@@ -32,6 +49,13 @@ def in_order(*events: Event) -> list[Event]:
     """Each of them once, in the order of the history: a witness."""
     found = {(event.proc, event.seq): event for event in events}
     return sorted(found.values(), key=lambda event: (event.t, event.proc, event.seq))
+
+
+def told(offsets: Sequence[int]) -> str:
+    """Offsets as a person reads them."""
+    shown = ", ".join(str(off) for off in offsets[:SHOWN])
+    more = f" and {len(offsets) - SHOWN} more" if len(offsets) > SHOWN else ""
+    return f"offset{'s' if len(offsets) > 1 else ''} {shown}{more}"
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +121,13 @@ class Part:
     acked: dict[int, Sent] = field(default_factory=dict)
     given: set[int] = field(default_factory=set)
     """What nobody is known to have sent once, and a reader of committed records was given."""
+
+
+def evidence(log: Log, part: int, off: int) -> tuple[Event, ...]:
+    """The events that show that a record lies there: its confirmation, else the first who saw it."""
+    at = log.parts[part]
+    sent = at.acked.get(off)
+    return sent.witness if sent is not None else (at.seen[off],)
 
 
 class Log:

@@ -11,18 +11,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
-from mqbridge_conformance.checkers.log_facts import Log, Logs, Place, in_order
+from mqbridge_conformance.checkers.log_facts import SHOWN, Log, Logs, Place, evidence, in_order, told
 from mqbridge_conformance.checkers.log_promises import may_reorder, not_claimed
+from mqbridge_conformance.checkers.log_replays import against_their_log
 from mqbridge_conformance.checkers.log_runs import Run, Runs, Step
 from mqbridge_conformance.history import Event, History, Payload
 
 __all__ = ["log_order"]
 
-SHOWN = 3
-
 
 def log_order(history: History, profile: Profile) -> Judgement:
-    """Steps and gaps within each run; replays against each other; keys as they were delivered."""
+    """Steps and gaps within each run; replays against each other and their log; keys as delivered."""
     judge = Judge("log-order", profile)
     logs, runs = history.derived(Logs), history.derived(Runs)
     for run in runs.all:
@@ -33,6 +32,7 @@ def log_order(history: History, profile: Profile) -> Judgement:
             _step(logs, log, run, step, judge)
         _keys(logs, log, profile, run, judge)
     _replays(logs, runs, judge)
+    against_their_log(history, logs, runs, judge)
     return judge.judgement()
 
 
@@ -72,20 +72,6 @@ def _between(log: Log, run: Run, low: int, event: Event) -> Sequence[int]:
         return ()
     present = log.present.get(run.place[1], [])
     return present[bisect_right(present, low) : bisect_left(present, event.off or 0)]
-
-
-def evidence(log: Log, part: int, off: int) -> tuple[Event, ...]:
-    """The events that show that a record lies there: its confirmation, else the first who saw it."""
-    at = log.parts[part]
-    sent = at.acked.get(off)
-    return sent.witness if sent is not None else (at.seen[off],)
-
-
-def told(offsets: Sequence[int]) -> str:
-    """Offsets as a person reads them."""
-    shown = ", ".join(str(off) for off in offsets[:SHOWN])
-    more = f" and {len(offsets) - SHOWN} more" if len(offsets) > SHOWN else ""
-    return f"offset{'s' if len(offsets) > 1 else ''} {shown}{more}"
 
 
 def _keys(logs: Logs, log: Log, profile: Profile, run: Run, judge: Judge) -> None:

@@ -2,7 +2,8 @@
 
 The rule: how late is a measure, and how often is one too unless at most once was asked for. Starvation is called only
 what nothing excuses: every member asked again and again, nobody came or left, nothing was broken, and yet nothing was
-delivered for a long time though a confirmed record waited.
+delivered for a long time though a confirmed record waited; or one member did not ask, and kept its partitions from
+another that did (`log_stalls`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mqbridge_conformance.checkers.log_facts import Client, Log, Logs, Place, Se
 from mqbridge_conformance.checkers.log_members import Group, Groups
 from mqbridge_conformance.checkers.log_promises import unconfirmed
 from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults, Run, Runs
+from mqbridge_conformance.checkers.log_stalls import stalled
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["STARVED_S", "log_progress"]
@@ -36,6 +38,7 @@ def log_progress(history: History, profile: Profile) -> Judgement:
     for group in groups:
         if group.members and group.dest in logs.logs:
             _starved(history, logs, group, judge)
+            stalled(history, logs, group, judge)
     return judge.judgement()
 
 

@@ -86,7 +86,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "redrive": "dest (the queue in which they died); more: count",
     # clients
     "open": "client; more: role (producer, topic-consumer, queue-consumer, replay), its options, threads (of one that "
-    "several use at once), asked_t (when the call for a consumer began); group, dest",
+    "several use at once), asked_t (when the call for a consumer or a replay began); group, dest",
     "close": "client; ok: says nothing of its verbs, only `commit` does",
     # what producers and consumers do
     "send": "client, dest, key, val, txn; ok: part, off; more: routing_key, expires_in_s, delay_s, priority, id",
@@ -98,6 +98,7 @@ FIELDS: Final[Mapping[str, str]] = {
     "release": "as ack; more: delay_s",
     "retry": "as ack; more: delay_s",
     "reject": "as ack; more: reason",
+    "read_out": "client, dest: a replay has given all that it will give",
     "commit": "client, group; ok: all verbs before the invoke are with the broker; more: late [[topic, part]] or [tag]",
     "seek": "client, dest, part, off",
     "pause": "client; more: places",

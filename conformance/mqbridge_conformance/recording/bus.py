@@ -65,7 +65,7 @@ class _RecordedBus:
         return cast(RecordedConsumer, self._clients[-1])
 
     def replay(self, topic: Any, start: Any, end: Any = mq.NOW) -> RecordedReplay:
-        options = {"start": start, "end": end}
+        options = {"start": start, "end": end, "asked_t": time.monotonic_ns()}
         return RecordedReplay(self._bus.replay(topic, start, end), self._recorder, {"dest": str(topic)}, options)
 
     def __enter__(self) -> _RecordedBus:

@@ -179,7 +179,21 @@ class RecordedReplay(_Recorded):
 
     def __init__(self, inner: Any, recorder: Recorder, facts: dict[str, Any], options: Any) -> None:
         super().__init__(inner, recorder, "replay", facts, options)
+        self._is_read_out = False
+
+    def poll(self, max_messages: int = 500, timeout: float = 1.0) -> list[Any]:
+        got = super().poll(max_messages, timeout)
+        if self._inner.done and len(got) < max_messages:
+            self._read_out()
+        return got
 
     def __iter__(self) -> Iterator[Any]:
         for delivery in self._inner:
             yield self._deliver(delivery)
+        self._read_out()
+
+    def _read_out(self) -> None:
+        """Told once: it has given all that it will give."""
+        if not self._is_read_out:
+            self._is_read_out = True
+            self._recorder.write("ok", "read_out", **self._who)

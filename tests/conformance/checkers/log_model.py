@@ -356,6 +356,7 @@ class World(Writing):
                 if part or off >= lowest:
                     self.story.records[TOPIC, part, off] = (record.key, record.val)
                     self.story.poll(who, off, lease=None, part=part)
+        self.story.read_out(who)
 
     def _visible(self, part: int) -> Iterator[tuple[int, Record]]:
         for off, record in sorted(self.log[part].items()):

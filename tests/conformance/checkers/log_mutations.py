@@ -175,6 +175,26 @@ def replay_without(history: History) -> Iterator[Edit]:
     return (_drop(two) for _, two, _ in _steps(history, _last_replay(history)))
 
 
+def _read_last(history: History) -> Iterator[list[Event]]:
+    """What the last replay was given of each partition, where that was more than one record."""
+    return (given for given in _by_who(history, _last_replay(history)).values() if len(given) > 1)
+
+
+def replay_from_later_on(history: History) -> Iterator[Edit]:
+    return (_drop(given[0]) for given in _read_last(history))
+
+
+def replay_less(history: History) -> Iterator[Edit]:
+    """It was read out without the last record that was confirmed before it was asked for."""
+    return (_drop(given[-1]) for given in _read_last(history) if _sure(history, given[-1].val))
+
+
+def replay_nothing(history: History) -> Iterator[Edit]:
+    for given in _read_last(history):
+        if _sure(history, given[-1].val):
+            yield _drop(*given)
+
+
 def damage(history: History) -> Iterator[Edit]:
     for event in history.of("deliver", "stored"):
         yield _set((event, event._replace(val=(event.val or "").replace("run", "ruin", 1))))
@@ -369,6 +389,9 @@ MUTATIONS: Final[Mapping[str, tuple[Mutation, frozenset[str]]]] = {
         (give_in_another_order, "nonmonotonic-poll int-nonmonotonic-poll"),
         (replay_another_value, "replay-mismatch"),
         (replay_without, "replay-mismatch"),
+        (replay_from_later_on, "replay-mismatch"),
+        (replay_less, "replay-mismatch"),
+        (replay_nothing, "replay-mismatch"),
         (damage, "payload-corruption"),
         (rekey, "payload-corruption"),
         (unkey, "payload-corruption"),

@@ -83,11 +83,17 @@ class Story:
         self.say("ok", "open", proc, client=client, group=group, dest=dest, more={**told, "sources": [dest], **options})
         return who
 
-    def replay(self, who: str = "r", start: int | None = None, dest: str = TOPIC) -> str:
+    def replay(self, who: str = "r", start: int | None = None, dest: str = TOPIC, **options: Any) -> str:
         at: dict[str, Any] = {"name": "EARLIEST"} if start is None else {"offsets": {"0": start}}
+        told = {"role": "replay", "start": at, "end": {"name": "NOW"}, "asked_t": self.t + 1, **options}
         proc, client = _named(who)
-        self.say("ok", "open", proc, client=client, dest=dest, more={"role": "replay", "start": at})
+        self.say("ok", "open", proc, client=client, dest=dest, more=told)
         return who
+
+    def read_out(self, who: str = "r", dest: str = TOPIC) -> None:
+        """A replay has given all that it will give."""
+        proc, client = _named(who)
+        self.say("ok", "read_out", proc, client=client, dest=dest)
 
     # --- writing
 

@@ -243,7 +243,7 @@ def test_two_replays_of_a_range_are_the_same() -> None:
     story = Story().filled(6)
     story.replay("r")
     story.poll("r", 0, 1, 2, 3, 4, 5, lease=None)
-    story.replay("s")
+    story.replay("s", 2)
     story.poll("s", 2, 3, lease=None)
     assert found(story) == set()
     story.replay("u")
