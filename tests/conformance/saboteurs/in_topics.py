@@ -26,6 +26,7 @@ from mqbridge.native.core.topics.groups import GroupRoom
 from mqbridge.native.core.topics.membership import Member, Membership
 from mqbridge.native.core.topics.offsets import GroupOffsets
 from mqbridge.native.core.topics.partition import Partition
+from mqbridge.native.engine import NativeConnection
 from mqbridge.native.group_member import GroupMember
 from mqbridge.native.replaying import NativeReplay
 from mqbridge.redelivery import DeadLetters, Redelivery
@@ -203,7 +204,18 @@ def _settled_when_acked(hand_out: Any, self: TopicConsumer[Any], *args: Any) -> 
 
 _LEFT_OUT = around(Membership, "_retarget", _one_left_out)
 
+def _one_topic_alone(subscribe: Any, self: NativeConnection, spec: Any, ready: Any) -> Any:
+    return subscribe(self, replace(spec, topics=spec.topics[:1]), ready)
+
+
 SABOTEURS: list[Row] = [
+    (
+        "several-topics",
+        "reads the first topic alone",
+        around(NativeConnection, "subscribe", _one_topic_alone),
+        "memory",
+        "what the member of two topics has",
+    ),
     (
         "order-across-restart",
         "commits what is unsettled",

@@ -6,6 +6,7 @@ from mqbridge_conformance.scenarios.groups.crash import member_crash
 from mqbridge_conformance.scenarios.groups.pause_and_seek import pause_and_resume, seek
 from mqbridge_conformance.scenarios.groups.rebalance_pause import pauses
 from mqbridge_conformance.scenarios.groups.rolling_restart import rolling_restart
+from mqbridge_conformance.scenarios.groups.several_topics import several_topics
 from mqbridge_conformance.scenarios.groups.stalled_member import stalled_member_fenced
 from mqbridge_conformance.scenarios.groups.start_rules import start_rules
 from mqbridge_conformance.scenarios.groups.static_member import static_member_fenced, static_member_restart
@@ -16,6 +17,7 @@ __all__ = ["ALL"]
 
 ALL = (
     two_groups,
+    several_topics,
     start_rules,
     *assignments,
     *pauses,
