@@ -76,7 +76,8 @@ async def _consumers(scratch: Scratch, queue: str) -> int:
 
 async def describe(scratch: Scratch, connection: RabbitConnection, group: str) -> GroupDescription:
     """A consuming group is asked over its token queues; a member that is just joining answers nothing, and then what it
-    committed is not known. Of a group that nobody consumes the tokens are read and given back."""
+    committed is not known. Of a group that nobody consumes, or that its member just left, the tokens are read and
+    given back."""
     queues = await _of_group(connection, group)
     tokens: dict[TopicPartition, Token] = {}
     active: list[TopicPartition] = []
@@ -90,6 +91,10 @@ async def describe(scratch: Scratch, connection: RabbitConnection, group: str) -
             idle.append((name, topic, partition))
     if asked:
         tokens.update(await _answers(scratch, connection, asked))
+    for name, place in asked.items():
+        if place not in tokens and not await _consumers(scratch, name):
+            active.remove(place)
+            idle.append((name, *place))
     held = [_hold(connection, group, topic, partition) for _, topic, partition in idle]
     try:
         for one in held:

@@ -11,6 +11,8 @@ import pytest
 
 import mqbridge as mq
 from mqbridge.testing import wait_until
+from mqbridge_rabbitmq import groups
+from mqbridge_rabbitmq.errands import Scratch
 from tests.rabbitmq.topics import raw
 
 MakeTopic = Callable[..., mq.Topic[bytes]]
@@ -61,6 +63,28 @@ def test_start_counts_only_where_nothing_is_committed(
     [token] = raw.tokens(rabbitmq_url, f"{group}:{topic.name}.mqg-0")
     assert (token["offset"], token["epoch"]) == (8, 3)
     assert rabbit.admin.describe_group(group).committed == {(topic.name, 0): 8}
+
+
+def test_what_a_member_that_just_left_committed_is_told(
+    rabbit: mq.Bus, make_topic: MakeTopic, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its consumer was still counted when the group was looked at, and nobody is there to answer any more."""
+    topic = make_topic()
+    send(rabbit, topic, range(3))
+    with rabbit.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
+        ack_all(consumer, receive(consumer, 3))
+    look = groups._consumers
+    looked: list[str] = []
+
+    async def late(scratch: Scratch, queue: str) -> int:
+        looked.append(queue)
+        return 1 if len(looked) == 1 else await look(scratch, queue)
+
+    monkeypatch.setattr(groups, "_consumers", late)
+    described = rabbit.admin.describe_group(group)
+    assert described.committed == {(topic.name, 0): 3}
+    assert not described.members
+    assert len(looked) == 2
 
 
 def test_a_resolved_start_is_committed_before_the_first_delivery(

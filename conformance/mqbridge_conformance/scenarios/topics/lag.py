@@ -55,11 +55,9 @@ def _compared(
     """The lag that everybody tells, compared with ends, offsets, and what lies there as seen from outside."""
     described = env.bus.admin.describe_group(group)
     found = {place: lag for place, lag in described.lag_messages.items() if place[0] == topic.name}
-    wanted = {
-        (topic.name, number): at.end - described.committed[topic.name, number]
-        for number, at in env.bus.admin.offsets(topic).items()
-        if (topic.name, number) in described.committed
-    }
+    ends = {(topic.name, number): at.end for number, at in env.bus.admin.offsets(topic).items()}
+    env.equal({*described.committed}, {*ends}, f"partitions that the group has offsets of, {when}", "untrue-answer")
+    wanted = {place: end - described.committed[place] for place, end in ends.items()}
     env.equal({place: found.get(place) for place in wanted}, wanted, f"lag {when}, as described", "untrue-answer")
     left = dict.fromkeys(wanted, 0)
     for record in env.observer.records(topic.name):
