@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import mqbridge as mq
+from mqbridge.native.runtime import rooms
 
 pytest_plugins = ["mqbridge_conformance.brokers.fixtures"]
 
@@ -15,3 +16,12 @@ pytest_plugins = ["mqbridge_conformance.brokers.fixtures"]
 def bus() -> Iterator[mq.Bus]:
     with mq.connect("native:") as bus:
         yield bus
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_broker_is_left() -> Iterator[None]:
+    """A native broker that a test left open would fail another one, far away, that has nothing to do with it."""
+    before = set(rooms._registry.rooms)
+    yield
+    left = set(rooms._registry.rooms) - before
+    assert not left, f"left open by a test of this module: {sorted(left)}"

@@ -150,7 +150,11 @@ def _run(
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
         verdict, reason = Verdict.UNKNOWN, f"the scenario could not begin: {said(error)}"
     else:
-        verdict, reason, anomaly = _judge(scenario, env)
+        try:
+            verdict, reason, anomaly = _judge(scenario, env)
+        except BaseException:  # interrupted: its parties and connections do not outlive it
+            _closed(env)
+            raise
         left = _finish(env, before)
         if left and verdict.green:
             verdict, reason = Verdict.FAIL, left
@@ -190,11 +194,21 @@ def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str, str]:
 
 def _finish(env: Env, before: Names) -> str:
     """Tidy up; what was left behind, as a sentence."""
+    left = _closed(env)
+    try:
+        if not left:
+            env.wait_for(env.observer.names, before, "what exists after the scenario")
+    except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
+        left = said(error)
+    return f"something was left behind: {left}" if left else ""
+
+
+def _closed(env: Env) -> str:
+    """Close it; what went wrong, as a sentence."""
     try:
         env.close()
-        env.wait_for(env.observer.names, before, "what exists after the scenario")
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
-        return f"something was left behind: {said(error)}"
+        return said(error)
     return ""
 
 

@@ -98,6 +98,9 @@ def test_a_scenario_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(matrix.Hung) as caught:
         list(trials(memory, [hangs], [SABOTEURS["M02"]], patience_s=0.1))
     released.set()
+    for thread in threading.enumerate():
+        if thread.name == "trial":
+            thread.join()  # it closes what it has open
     assert caught.value.trial.verdict == "UNKNOWN"
     assert caught.value.trial.scenario == "hangs"
 
