@@ -191,7 +191,7 @@ class Env:
             raise CheckFailed(f"{what}: found {_short(found)} where {_short(wanted)} is due", anomaly)
 
     def raises(self, kind: type[E], call: Callable[[], object], what: str, anomaly: str = "") -> E:
-        """What must be refused, with that error and no other of the library's."""
+        """What must be refused, with that error; another of the library's is a ``wrong-error``."""
         self.count("checks")
         try:
             found = call()
@@ -199,7 +199,7 @@ class Env:
             return error
         except mq.MqbridgeError as error:
             told = f"{what}: {type(error).__name__} ({error}) where {kind.__name__} is due"
-            raise CheckFailed(told, anomaly) from error
+            raise CheckFailed(told, "wrong-error") from error
         raise CheckFailed(f"{what}: no error, but {_short(found)}, where {kind.__name__} is due", anomaly)
 
     def eventually(self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "") -> None:
@@ -250,14 +250,14 @@ class Env:
         claims = self.bus.capabilities
         return all(claims[capability].level is not mq.Level.UNSUPPORTED for capability in capabilities)
 
-    def counts(self, queue: str, wanted: Counts, what: str) -> None:
+    def counts(self, queue: str, wanted: Counts, what: str, anomaly: str = "") -> None:
         """What a queue must come to hold, as far as the observer can tell; what it cannot is noted as evidence."""
         seen = self.agreed(lambda: self.observer.counts(queue), what)
         untold = [name for name, found in zip(Counts._fields, seen, strict=True) if found is None]
         if untold:
             self.evidence.note(f"{self.observer.how} cannot tell {', '.join(untold)} messages of a queue")
         if len(untold) == len(seen):
-            self._held(queue, wanted, what)
+            self._held(queue, wanted, what, anomaly)
             return
 
         def look() -> Counts:
@@ -265,15 +265,15 @@ class Env:
             return Counts(*(None if name in untold else at for name, at in zip(Counts._fields, found, strict=True)))
 
         told = Counts(*(None if name in untold else at for name, at in zip(Counts._fields, wanted, strict=True)))
-        self.eventually(look, told, what)
+        self.eventually(look, told, what, anomaly)
         self.count("counts_seen")
 
-    def _held(self, queue: str, wanted: Counts, what: str) -> None:
+    def _held(self, queue: str, wanted: Counts, what: str, anomaly: str) -> None:
         if self.observer.held(queue) is None:
             return
         self.evidence.note(f"{self.observer.how} can tell those messages of a queue together")
         due: int | None = (wanted.ready or 0) + (wanted.unsettled or 0)
-        self.eventually(lambda: self.observer.held(queue), due, f"{what}, in number")
+        self.eventually(lambda: self.observer.held(queue), due, f"{what}, in number", anomaly)
         self.count("counts_seen")
 
     def agreed(self, look: Callable[[], T], what: str) -> T:

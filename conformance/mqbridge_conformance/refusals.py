@@ -62,11 +62,13 @@ def _prove(env: Env, capability: Cap, refused: Sequence[Cap]) -> bool:
 
 def _refused(env: Env, capability: Cap, call: Callable[[], object], how: str) -> None:
     before = env.observer.snapshot()
-    error = env.raises(mq.Unsupported, call, f"{capability}, which is claimed not to be there, asked for by {how}")
+    what = f"{capability}, which is claimed not to be there, asked for by {how}"
+    error = env.raises(mq.Unsupported, call, what, "refusal-applied")
     env.equal(error.capability, capability.value, f"the capability that the refusal of {capability} names")
     env.equal(error.engine, env.bus.engine, f"the engine that the refusal of {capability} names")
     env.equal(error.outcome, "not_applied", f"the outcome that the refusal of {capability} names")
-    env.equal(env.observer.snapshot(), before, f"what {env.observer.how} shows after {capability} was refused by {how}")
+    shown = f"what {env.observer.how} shows after {capability} was refused by {how}"
+    env.equal(env.observer.snapshot(), before, shown, "refusal-applied")
     env.count("refusals")
 
 

@@ -204,6 +204,13 @@ class NativeClient(NativeFolder):
         self.own = own
         self.name = "native, client of a host" + (", own" if own else "")
 
+    def alone(self) -> Target | None:
+        if self.own or self._given is not None:
+            return super().alone()
+        found = NativeClient(own=True)
+        found.name = self.name
+        return found
+
     def start(self) -> None:
         super().start()
         if self.own:  # after the observer, which is connected and stays so

@@ -1,76 +1,50 @@
-"""Every scenario can fail: on an engine with one promise broken it does, and by the check that is there for it."""
+"""Every saboteur is killed and every scenario kills one, on the native engine: the pairs of `saboteurs.killers`."""
 
 from __future__ import annotations
-
-import re
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from mqbridge_conformance.results import Verdict
-from mqbridge_conformance.runner import run_scenario
-from mqbridge_conformance.saboteurs import Plan, in_force, strikes_told
+from mqbridge_conformance.saboteurs import SABOTEURS, matrix
+from mqbridge_conformance.saboteurs.killers import KILLERS, NOT_NATIVE, is_killer
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import ALL
-from mqbridge_conformance.targets import NativeClient, targets_for
-from tests.conformance.saboteurs import in_engine, in_errors, in_lifecycle, in_limits, in_queues, in_routes, in_topics
-from tests.conformance.saboteurs.breaking import Saboteur
+from mqbridge_conformance.targets import targets_for
 
-SABOTEURS = [
-    *in_engine.SABOTEURS,
-    *in_topics.SABOTEURS,
-    *in_queues.SABOTEURS,
-    *in_limits.SABOTEURS,
-    *in_errors.SABOTEURS,
-    *in_lifecycle.SABOTEURS,
-    *in_routes.SABOTEURS,
-]
-PATIENCE_S = 1.5
-SESSION_PATIENCE_S = 3.0
-"""For those that wait until the session of a killed member is over."""
-PROCESS_PATIENCE_S = 8.0
-"""For those that start processes and wait for what one of them has."""
+PATIENCE_S = 1.0
+"""Most of what dies dies at once. The rest waits for what a broken engine never gives, so much longer than a sound one
+takes."""
 SCENARIOS = {scenario.name: scenario for scenario in ALL}
+FIND = "mqbridge conformance saboteurs native --level full"
 
 
-def _patience_s(scenario: Scenario) -> float:
-    if scenario.processes:
-        return PROCESS_PATIENCE_S
-    return SESSION_PATIENCE_S if "kills" in scenario.exercises else PATIENCE_S
+def test_every_saboteur_has_a_scenario_that_kills_it() -> None:
+    """Or it says why the native engine gives it nothing to break."""
+    paired = {code for code, _ in KILLERS}
+    missing = set(SABOTEURS) - paired - set(NOT_NATIVE)
+    how = f"find a scenario with `{FIND} --saboteur CODE` and name it in saboteurs/killers.py"
+    assert not missing, f"no scenario is named that kills {', '.join(sorted(missing))}: {how}"
+    assert not paired & set(NOT_NATIVE)
+    assert paired | set(NOT_NATIVE) <= set(SABOTEURS)
 
 
-@pytest.mark.parametrize(
-    ("name", "sabotage", "where", "words"),
-    [pytest.param(name, how, where, words, id=f"{name}: {what}") for name, what, how, where, words in SABOTEURS],
-)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_broken_engine_fails(
-    name: str, sabotage: Saboteur, where: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The verdict is FAIL, never UNKNOWN or green, and the reason names what is broken."""
-    (target,) = targets_for(where)
-    patience_s = _patience_s(SCENARIOS[name])
-    with target:
-        sabotage(monkeypatch)
-        result, _ = run_scenario(SCENARIOS[name], target, patience_s=patience_s)
-        monkeypatch.undo()
-    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
-    assert re.search(words, result.reason, re.DOTALL), result.reason
+def test_every_scenario_has_a_saboteur_that_it_kills() -> None:
+    """A scenario without one is a claim without a proof."""
+    paired = {name for _, name in KILLERS}
+    missing = set(SCENARIOS) - paired
+    how = f"find a saboteur with `{FIND} --scenario NAME`, or write one, and name it in saboteurs/killers.py"
+    assert not missing, f"no saboteur is named that these kill: {', '.join(sorted(missing))}: {how}"
+    assert paired <= set(SCENARIOS)
 
 
-def test_every_scenario_is_shown_able_to_fail() -> None:
-    """A scenario without a saboteur is a claim without a proof; those that stop a broker are shown below."""
-    assert {name for name, *_ in SABOTEURS} == {scenario.name for scenario in ALL if not scenario.own_broker}
-
-
-@pytest.mark.parametrize(("plan", "found"), [(Plan("M02", 0.02), "lost"), (Plan("S30"), "starvation")], ids=str)
-def test_a_restart_that_is_not_survived_is_found(plan: Plan, found: str, tmp_path: Path) -> None:
-    """An engine that drops messages now and then, or whose consumers do not come back, fails the scenario that restarts
-    the broker, by that name."""
-    target = NativeClient(own=True)
-    with target, in_force(replace(plan, told=tmp_path / "told")):
-        result, _ = run_scenario(SCENARIOS["resumes-after-restart"], target, patience_s=PROCESS_PATIENCE_S)
-    assert strikes_told(tmp_path / "told"), "it never struck"
-    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
-    assert found in result.anomalies, result.anomalies
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_what_kills_still_does(scenario: Scenario) -> None:
+    """The scenario holds on the engine as it is, and fails, by the right name, on each that is named as its victim."""
+    unbroken, *broken = matrix.trials(
+        lambda: targets_for("native"), [scenario], list(SABOTEURS.values()), wanted=is_killer, patience_s=PATIENCE_S
+    )
+    assert Verdict(unbroken.verdict).green, f"{unbroken.verdict}: {unbroken.reason}"
+    assert {(trial.code, trial.scenario) for trial in broken} == {pair for pair in KILLERS if pair[1] == scenario.name}
+    alive = [trial for trial in broken if trial.fate is not matrix.Fate.KILLED]
+    how = f"see it with `{FIND} --scenario {scenario.name} --saboteur CODE --keep FOLDER`"
+    assert not alive, f"{[(trial.code, trial.fate.value, trial.anomalies, trial.reason) for trial in alive]}: {how}"

@@ -22,6 +22,7 @@ __all__ = [
     "CreatesBySending",
     "DeletesNoRecords",
     "DeletesNothing",
+    "DeletesOneMore",
     "FindsLater",
     "HidesMismatches",
     "KeepsBindings",
@@ -209,6 +210,22 @@ class DeletesNoRecords(PassingAdmin):
             done(None, None)
         else:
             self.inner.delete_records(topic, before, done)
+
+
+class DeletesOneMore(PassingAdmin):
+    """S69: one record more than asked for is deleted, where there is one."""
+
+    def delete_records(self, topic: mq.Topic[Any], before: Mapping[int, int], done: spi.Completion[None]) -> None:
+        def described(found: spi.TopicDescription | None, _error: mq.MqbridgeError | None) -> None:
+            there = found.partitions if found is not None else {}
+            more = {
+                partition: offset + int(there[partition].end > offset and self.strikes.here(topic))
+                for partition, offset in before.items()
+                if partition in there
+            }
+            self.inner.delete_records(topic, {**before, **more}, done)
+
+        self.inner.describe_topic(topic, described)
 
 
 class FindsLater(PassingAdmin):

@@ -33,6 +33,7 @@ PATIENCE_S: Final = 3.0
     "--level", default="quick", show_default=True, type=click.Choice(["quick", "full"]), help="Of the scenarios."
 )
 @click.option("--p", "probability", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--tries", default=matrix.TRIES, show_default=True, help="Runs of a rare saboteur, until one kills it.")
 @click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
 @click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
 @click.option(
@@ -44,7 +45,11 @@ PATIENCE_S: Final = 3.0
     help="Only this one; may be given several times.",
 )
 @click.option(
-    "--patience", default=PATIENCE_S, show_default=True, type=SECONDS, help="Seconds to wait for what must happen."
+    "--patience",
+    default=PATIENCE_S,
+    show_default=True,
+    type=SECONDS,
+    help="Seconds to wait for what must happen, beyond what the scenario takes unbroken.",
 )
 @click.option("--results", type=NEW_FILE, metavar="FILE", help="Every run, one line each; what is there counts.")
 @click.option("--keep", type=FOLDER, metavar="FOLDER", help="Histories of what failed.")
@@ -54,6 +59,7 @@ def teeth(
     quick: bool,
     level: str,
     probability: float,
+    tries: int,
     seed: int,
     codes: tuple[str, ...],
     names: tuple[str, ...],
@@ -89,6 +95,7 @@ def teeth(
                 wanted=is_killer if quick else lambda _scenario, _saboteur: True,
                 probability=probability,
                 seed=seed,
+                tries=tries,
                 patience_s=patience,
                 known=matrix.read(file),
                 keep=keep,
@@ -100,11 +107,12 @@ def teeth(
             click.echo(f"{showing.line(hung.trial)}: run the same again with --results to go on", err=True)
             os._exit(HUNG)  # its threads would hold up the end of this process
         columns = {made.name for made in targets_for(target)}
-        found = matrix.Matrix(
+        runs = [
             trial
             for trial in matrix.read(file)
             if trial.target in columns and (trial.code == matrix.UNBROKEN or trial.probability == probability)
-        )
+        ]
+    found = matrix.Matrix(runs, matrix.asked_of(lambda: targets_for(target), scenarios), saboteurs)
     click.echo(showing.as_markdown(found) if markdown else showing.as_text(found))
-    if found.alive() or found.toothless():
+    if found.alive() or found.toothless() or not found.broken:
         raise click.exceptions.Exit(1)

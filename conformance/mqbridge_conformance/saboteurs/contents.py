@@ -18,6 +18,7 @@ __all__ = [
     "IgnoresDelay",
     "IgnoresExpiry",
     "IgnoresPriority",
+    "KeepsOneHeaderAName",
     "LosesHeaders",
     "LosesKeys",
     "Misplaces",
@@ -35,6 +36,16 @@ class LosesHeaders(PassingChannel):
         kept = tuple(pair for pair in message.headers or () if pair[0].startswith(LIBRARY))
         if len(kept) != len(message.headers or ()) and self.strikes.here(self.destination, value=message.value):
             message = message._replace(headers=kept or None)
+        return self.put(message)
+
+
+class KeepsOneHeaderAName(PassingChannel):
+    """S68: of several headers of one name the last one is kept."""
+
+    def take(self, message: Message) -> int:
+        kept = tuple(dict(message.headers or ()).items())
+        if len(kept) != len(message.headers or ()) and self.strikes.here(self.destination, value=message.value):
+            message = message._replace(headers=kept)
         return self.put(message)
 
 

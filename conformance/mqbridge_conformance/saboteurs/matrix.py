@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -17,7 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from mqbridge_conformance.results import CannotTell, Report, ScenarioResult, Verdict
+import mqbridge as mq
+from mqbridge_conformance.history import load
+from mqbridge_conformance.results import CannotTell, Report, ScenarioResult, Verdict, refused
 from mqbridge_conformance.runner import asked, run_scenario
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.saboteur import Saboteur
@@ -26,13 +27,13 @@ from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
-__all__ = ["UNBROKEN", "Fate", "Hung", "Matrix", "Trial", "attempt", "read", "trials", "write"]
+__all__ = ["UNBROKEN", "Fate", "Hung", "Matrix", "Trial", "asked_of", "attempt", "read", "trials", "write"]
 
 UNBROKEN: Final = "-"
 """In the place of a saboteur's code: the scenario as it is. In that of `EVERY` its anomalies are the codes of those
 that had an opportunity."""
-SEEDS: Final = 3
-"""A rare saboteur that did not strike is tried with so many seeds."""
+TRIES: Final = 3
+"""A rare saboteur is tried with so many seeds, until one run kills it."""
 LONGEST_REASON: Final = 400
 HANG_S: Final = 60.0
 """A run that has not ended so long after its patience is over ten times hangs."""
@@ -69,6 +70,10 @@ class Trial:
     strikes: int
     seconds: float
     reason: str
+    operations: int = 0
+    """What the programs under test have begun: sends, polls, verbs, commits, ..."""
+    absent: tuple[str, ...] = ()
+    """What the engine does not claim; told by the run without a saboteur."""
 
     @property
     def key(self) -> tuple[str, str, str, float, int]:
@@ -83,13 +88,8 @@ class Trial:
             return Fate.UNKNOWN
         if self.verdict != Verdict.FAIL:
             return Fate.SURVIVED
-        return Fate.KILLED if names(SABOTEURS[self.code], self.anomalies, self.reason) else Fate.NOTICED
-
-
-def names(saboteur: Saboteur, anomalies: Iterable[str], reason: str) -> bool:
-    """Is what was found what it is named for?"""
-    by_words = bool(saboteur.words) and re.search(saboteur.words, reason, re.DOTALL) is not None
-    return by_words or not set(saboteur.anomalies).isdisjoint(anomalies)
+        named = not set(SABOTEURS[self.code].anomalies).isdisjoint(self.anomalies)
+        return Fate.KILLED if named else Fate.NOTICED
 
 
 class Hung(Exception):
@@ -102,8 +102,8 @@ class Hung(Exception):
 
 
 def attempt(target: Target, scenario: Scenario, plan: Plan | None, patience_s: float, keep: Path | None) -> Trial:
-    """One run on a target that is started for it. Histories of failures are kept in `keep`, or not at all. `Hung` if
-    it does not end."""
+    """One run on a target that is started for it; without a saboteur it has the patience of any run, for a control must
+    not fail for want of it. Histories are kept in `keep`, or not at all. `Hung` if it does not end."""
     ended: list[Trial] = []
     thread = threading.Thread(
         target=lambda: ended.append(_attempt(target, scenario, plan, patience_s, keep)), daemon=True, name="trial"
@@ -130,13 +130,16 @@ def _attempt(target: Target, scenario: Scenario, plan: Plan | None, patience_s: 
         seed = plan.seed if plan is not None else 0
         with target:
             if plan is None:
-                result, _ = run_scenario(scenario, target, patience_s=patience_s, seed=seed, keep=histories)
+                result, claims = run_scenario(scenario, target, seed=seed, keep=histories)
             else:
                 with in_force(replace(plan, told=told)):
-                    result, _ = run_scenario(scenario, target, patience_s=patience_s, seed=seed, keep=histories)
+                    result, claims = run_scenario(scenario, target, patience_s=patience_s, seed=seed, keep=histories)
         trial = _trial(target, result, plan, len(strikes_told(told)))
         if trial.code == EVERY:
-            trial = replace(trial, anomalies=tuple(dict.fromkeys(strike["code"] for strike in strikes_told(told))))
+            return replace(trial, anomalies=tuple(dict.fromkeys(strike["code"] for strike in strikes_told(told))))
+        if trial.code == UNBROKEN:
+            absent = refused(claims, mq.Capability) if claims is not None else []
+            return replace(trial, absent=tuple(capability.value for capability in absent))
         return trial
 
 
@@ -152,7 +155,14 @@ def _trial(target: Target, result: ScenarioResult, plan: Plan | None, strikes: i
         strikes=strikes,
         seconds=round(result.seconds, 3),
         reason=result.reason[:LONGEST_REASON],
+        operations=_operations(result),
     )
+
+
+def _operations(result: ScenarioResult) -> int:
+    if not result.history:
+        return 0  # it could not begin
+    return sum(event.kind == "invoke" for event in load(Path(result.history)))
 
 
 def trials(
@@ -163,22 +173,25 @@ def trials(
     wanted: Callable[[Scenario, Saboteur], bool] = lambda _scenario, _saboteur: True,
     probability: float = 1.0,
     seed: int = 0,
+    tries: int = TRIES,
     patience_s: float,
     known: Iterable[Trial] = (),
     keep: Path | None = None,
 ) -> Iterator[Trial]:
     """Each scenario without a saboteur, and, if it holds then, with each of them that is wanted and has an opportunity
-    in it. `make` makes targets that are not started; a scenario runs on the first of them that is asked to run it. What
-    is `known` is not run again."""
+    in it, and what that needs. `make` makes targets that are not started; a scenario runs on the first of them that is
+    asked to run it. A broken run waits for what must happen as long as the whole scenario took unbroken, and
+    `patience_s` more. A rare one has `tries` runs, with one seed after another, until it is killed. What is `known` is
+    not run again."""
     done = {trial.key: trial for trial in known}
 
-    def run(scenario: Scenario, plan: Plan | None) -> Generator[Trial, None, Trial]:
+    def run(scenario: Scenario, plan: Plan | None, unbroken_s: float = 0.0) -> Generator[Trial, None, Trial]:
         code, chance, number = (plan.code, plan.probability, plan.seed) if plan is not None else (UNBROKEN, 1.0, 0)
         target = _asked(make(), scenario)
         assert target is not None, "looked at before"
         key = (target.name, scenario.name, code, chance, number)
         if key not in done:
-            done[key] = attempt(target, scenario, plan, patience_s, keep)
+            done[key] = attempt(target, scenario, plan, patience_s + unbroken_s, keep)
             yield done[key]
         return done[key]
 
@@ -190,16 +203,26 @@ def trials(
         unbroken = yield from run(scenario, None)
         if not Verdict(unbroken.verdict).green:
             continue
-        chosen = [saboteur for saboteur in chosen if not saboteur.only or saboteur.only == target.engine]
+        chosen = [saboteur for saboteur in chosen if not lacks(saboteur, unbroken)]
         if len(chosen) > WORTH_SCOUTING:
-            scouted = yield from run(scenario, Plan(EVERY))
+            scouted = yield from run(scenario, Plan(EVERY), unbroken.seconds)
             if Verdict(scouted.verdict).green:
                 chosen = [saboteur for saboteur in chosen if saboteur.code in scouted.anomalies]
         for saboteur in chosen:
-            for number in range(seed, seed + (SEEDS if probability < 1 else 1)):
-                trial = yield from run(scenario, Plan(saboteur.code, probability, number))
-                if trial.strikes:
+            for number in range(seed, seed + (tries if probability < 1 else 1)):
+                trial = yield from run(scenario, Plan(saboteur.code, probability, number), unbroken.seconds)
+                if trial.fate is Fate.KILLED:
                     break
+
+
+def lacks(saboteur: Saboteur, unbroken: Trial) -> bool:
+    """Does it need what that engine does not claim?"""
+    return not {capability.value for capability in saboteur.needs}.isdisjoint(unbroken.absent)
+
+
+def asked_of(make: Callable[[], Sequence[Target]], scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Those that one of the targets is asked to run."""
+    return [scenario for scenario in scenarios if _asked(make(), scenario) is not None]
 
 
 def _asked(targets: Sequence[Target], scenario: Scenario) -> Target | None:
@@ -216,19 +239,24 @@ def read(file: Path) -> list[Trial]:
     """All that was written; nothing if there is no file yet."""
     if not file.exists():
         return []
-    rows: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
-    return [Trial(**{**row, "anomalies": tuple(row["anomalies"])}) for row in rows]
+    return [Trial(**json.loads(line, object_hook=_with_tuples)) for line in file.read_text().splitlines()]
+
+
+def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
 class Matrix:
-    """What the runs of one target, at one probability, add up to."""
+    """What the runs of one target, at one probability, add up to: of the scenarios and the saboteurs that were asked
+    for, run or not, but for saboteurs that need what the engine does not claim."""
 
-    def __init__(self, runs: Iterable[Trial]) -> None:
+    def __init__(self, runs: Iterable[Trial], scenarios: Iterable[Scenario], saboteurs: Iterable[Saboteur]) -> None:
         every = list(runs)
+        self.scenarios = [scenario.name for scenario in scenarios]
         self.unbroken = {trial.scenario: trial for trial in every if trial.code == UNBROKEN}
-        self.broken = [trial for trial in every if trial.code != UNBROKEN and trial.code in SABOTEURS]
-        self.scenarios = list(dict.fromkeys(trial.scenario for trial in every))
-        self.codes = [code for code in SABOTEURS if any(trial.code == code for trial in self.broken)]
+        told = list(self.unbroken.values())
+        self.codes = [one.code for one in saboteurs if not any(lacks(one, trial) for trial in told)]
+        self.broken = [trial for trial in every if trial.code in self.codes and trial.scenario in self.scenarios]
 
     def fate(self, code: str, scenario: str) -> Fate | None:
         """The strongest word of the runs of a cell; None if it was not run."""
@@ -244,9 +272,9 @@ class Matrix:
         return [code for code in self.codes if self.fate(code, scenario) is Fate.KILLED]
 
     def alive(self) -> list[str]:
-        """The saboteurs that no scenario kills."""
+        """The saboteurs that no scenario kills, those that never had an opportunity among them."""
         return [code for code in self.codes if not self.killers(code)]
 
     def toothless(self) -> list[str]:
-        """The scenarios that kill none, those that fail by themselves among them."""
+        """The scenarios that kill none, those that fail by themselves or were not run among them."""
         return [scenario for scenario in self.scenarios if not self.killed(scenario)]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import mqbridge as mq
 from mqbridge import spi
-from mqbridge_conformance.saboteurs.passing import BlockView, PassingReplay, PassingTopicSubscription
+from mqbridge_conformance.saboteurs.passing import BlockView, PassingConnection, PassingReplay, PassingTopicSubscription
 
 __all__ = [
     "BeginsAtTheOtherEnd",
@@ -19,6 +20,7 @@ __all__ = [
     "RepeatsBlocks",
     "ReplaysBackwards",
     "ReplaysFromTheOtherEnd",
+    "ReplaysInAGroup",
     "ReplaysLate",
     "ReplaysOneLate",
     "ReplaysOneLess",
@@ -33,6 +35,15 @@ class SeeksBesides(PassingTopicSubscription):
         if self.strikes.here(f"topic:{partition[0]}/{partition[1]}", sought=offset):
             offset = offset - 1 if offset else 1
         self.inner.seek(partition, offset)
+
+
+class ReplaysInAGroup(PassingConnection):
+    """S70: a replay leaves a group behind, as one does that is made of a member."""
+
+    def replay(self, topic: mq.Topic[Any], ready: Callable[[], None]) -> spi.ReplaySource:
+        if self.strikes.here(topic):
+            self.inner.admin.commit_offsets(f"{topic.name}-replay", topic, {0: 0}, lambda _done, _error: None)
+        return self.inner.replay(topic, ready)
 
 
 class ReplaysOneLate(PassingReplay):

@@ -1,17 +1,15 @@
 """What a saboteur is: a code, a name, what it breaks, and the anomaly by which it is to be found.
 
 The rule: a saboteur breaks one promise and keeps all others, is the same on every engine, and is named for the anomaly
-that the right checker finds. What it changes is one decorator of the SPI, or, where the subject exists inside the
-native engine only, a patch of that.
+that the right checker finds, or the right check of a scenario. What it changes is one decorator of the SPI.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeAlias
 
+import mqbridge as mq
 from mqbridge import spi
 from mqbridge_conformance.saboteurs.passing import (
     PassingAdmin,
@@ -25,13 +23,11 @@ from mqbridge_conformance.saboteurs.strikes import Strikes
 
 __all__ = ["Pieces", "Saboteur"]
 
-Patch: TypeAlias = Callable[[Strikes], AbstractContextManager[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What stands in the place of what; the engine's own where it is None. `request` changes what a connection is asked
-    to be, `sender` what a sender is. `patch` is in force as long as a connection is open."""
+    to be, `sender` what a sender is."""
 
     sender: Callable[[spi.SenderSpec, Strikes], spi.SenderSpec] | None = None
     channel: type[PassingChannel] | None = None
@@ -41,19 +37,16 @@ class Pieces:
     admin: type[PassingAdmin] | None = None
     request: Callable[[spi.ConnectRequest, Strikes], spi.ConnectRequest] | None = None
     connection: type[PassingConnection] | None = None
-    patch: Patch | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Saboteur:
-    """`anomalies`: finding one of them kills it. `area` is what it breaks: sending, groups, reading, queues, ...
-    `words`: where no checker has a name for it, a pattern of what the right check says. `only`: the engine inside which
-    its subject is, if it is not every one's."""
+    """`anomalies`: finding one of them kills it, and nothing else does. `area` is what it breaks: sending, groups,
+    reading, queues, ... `needs`: what an engine must claim, or there is nothing of it to break."""
 
     code: str
     name: str
     area: str
     anomalies: tuple[str, ...]
     pieces: Pieces
-    words: str = ""
-    only: str = ""
+    needs: tuple[mq.Capability, ...] = ()

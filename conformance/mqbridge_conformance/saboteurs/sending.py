@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import threading
 from collections import deque
 from dataclasses import replace
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 __all__ = [
     "AcksBeforeAppend",
     "AppendsTwice",
+    "ChoosesByChance",
     "ConfirmsUnroutable",
     "DropsAfterAck",
     "DropsOnRoll",
     "MovesKeys",
     "ReportsFailure",
     "ReusesOffsets",
+    "SendsOneAfterAnother",
     "SwapsRecords",
+    "TakesAnyPartition",
     "asks_for_more",
     "takes_without_end",
 ]
@@ -209,6 +213,67 @@ class MovesKeys(PassingChannel):
             return (place + 1 + salt % (partitions - 1)) % partitions
 
         return None if given is None else moved
+
+
+class ChoosesByChance(PassingChannel):
+    """S57: a partitioner is not asked."""
+
+    def partitioner(self, given: spi.Partitioner | None) -> spi.Partitioner | None:
+        chance = random.Random(next(_channels))
+
+        def chosen(topic: str, key: bytes | None, value: bytes | None, partitions: int) -> int:
+            assert given is not None
+            if partitions < 2 or not self.strikes.here(self.destination):
+                return given(topic, key, value, partitions)
+            return chance.randrange(partitions)
+
+        return None if given is None else chosen
+
+
+class TakesAnyPartition(PassingChannel):
+    """S58: a partition that a topic does not have is counted round to one that it has."""
+
+    def partitioner(self, given: spi.Partitioner | None) -> spi.Partitioner | None:
+        def taken(topic: str, key: bytes | None, value: bytes | None, partitions: int) -> int:
+            assert given is not None
+            place = given(topic, key, value, partitions)
+            there = isinstance(place, int) and 0 <= place < partitions
+            return int(place) % partitions if not there and self.strikes.here(self.destination) else place
+
+        return None if given is None else taken
+
+
+class SendsOneAfterAnother(PassingChannel):
+    """S67: a message is not taken before the one before it is reported."""
+
+    def prepare(self) -> None:
+        self.waited_for: int | None = None
+
+    def take(self, message: Message) -> int:
+        if self.waited_for is not None:
+            return spi.FULL
+        number, taken = self._next, spi.FULL
+        self.waited_for = number if self.strikes.here(self.destination) else None
+        try:
+            taken = self.put(message)
+        finally:
+            if taken == spi.FULL:
+                self.waited_for = None
+        self.inner.seal()
+        return taken
+
+    def confirm(self, number: int, partition: int | None, offset: int | None) -> None:
+        self._answered(number)
+        super().confirm(number, partition, offset)
+
+    def fail(self, number: int, error: mq.MqbridgeError) -> None:
+        self._answered(number)
+        super().fail(number, error)
+
+    def _answered(self, number: int) -> None:
+        if number == self.waited_for:
+            self.waited_for = None
+            self.outer.room()
 
 
 class ConfirmsUnroutable(PassingChannel):

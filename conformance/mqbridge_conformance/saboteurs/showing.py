@@ -61,8 +61,7 @@ def as_markdown(matrix: Matrix) -> str:
     for code in matrix.codes:
         saboteur, killers = SABOTEURS[code], matrix.killers(code)
         shown = f"{len(killers)}: {', '.join(killers[:3])}{', ...' if len(killers) > 3 else ''}"
-        found = ", ".join(saboteur.anomalies) or "a check of the scenario"
-        rows.append([code, saboteur.name, found, shown if killers else "**none**"])
+        rows.append([code, saboteur.name, ", ".join(saboteur.anomalies), shown if killers else "**none**"])
     cells = [
         [scenario, *(SIGNS.get(matrix.fate(code, scenario) or Fate.IDLE, " ") for code in matrix.codes)]
         for scenario in matrix.scenarios

@@ -100,32 +100,26 @@ class SabotagedEngine:
         self.options = engine.options
 
     def connect(self, request: spi.ConnectRequest, done: spi.Completion[spi.Connection]) -> None:
-        pieces, patched = self._saboteur.pieces, contextlib.ExitStack()
+        pieces = self._saboteur.pieces
         if pieces.request is not None:
             request = pieces.request(request, self._strikes)
-        if pieces.patch is not None:
-            patched.enter_context(pieces.patch(self._strikes))
 
         def connected(connection: spi.Connection | None, error: mq.MqbridgeError | None) -> None:
             if connection is None:
-                patched.close()
                 done(None, error)
                 return
             if pieces.connection is not None:
                 connection = cast(spi.Connection, pieces.connection(connection, self._strikes))
-            done(_Connection(connection, self._saboteur, self._strikes, patched), None)
+            done(_Connection(connection, self._saboteur, self._strikes), None)
 
         self._engine.connect(request, connected)
 
 
 class _Connection:
-    def __init__(
-        self, inner: spi.Connection, saboteur: Saboteur, strikes: Strikes, patched: contextlib.ExitStack
-    ) -> None:
+    def __init__(self, inner: spi.Connection, saboteur: Saboteur, strikes: Strikes) -> None:
         self._inner = inner
         self._pieces = saboteur.pieces
         self._strikes = strikes
-        self._patched = patched
         self.capabilities = inner.capabilities
         self.limits = inner.limits
         self.clock = inner.clock
@@ -162,11 +156,7 @@ class _Connection:
         return self._inner.unwrap(kind)
 
     def close(self, timeout_s: float, done: spi.Completion[None]) -> None:
-        def closed(result: None, error: mq.MqbridgeError | None) -> None:
-            self._patched.close()
-            done(result, error)
-
-        self._inner.close(timeout_s, closed)
+        self._inner.close(timeout_s, done)
 
     def abandon(self) -> None:
         self._inner.abandon()

@@ -85,6 +85,11 @@ def test_s53_has_nothing_native_to_show(tmp_path: Path) -> None:
         assert bus.clean.unwrap(object)
         with pytest.raises(mq.InvalidSpec):
             bus.broken.unwrap(object)
+        bus.clean.admin.ensure(TOPIC, QUEUE)
+        with member(bus.broken) as of_topic, bus.broken.consumer(QUEUE) as of_queue:
+            for consumer in (of_topic, of_queue):
+                with pytest.raises(mq.InvalidSpec):
+                    consumer.run_on_client(object, repr)
 
 
 def test_s56_emulates_what_is_forbidden(tmp_path: Path) -> None:
@@ -188,3 +193,14 @@ def test_s51_finds_the_offset_after_the_one_of_a_time(tmp_path: Path) -> None:
         past, future = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
         assert bus.broken.admin.offset_at(TOPIC, past) == {0: 1}
         assert bus.broken.admin.offset_at(TOPIC, future) == {0: None}
+
+
+def test_s69_deletes_one_record_more(tmp_path: Path) -> None:
+    """Where there is one more."""
+    with pair("S69", tmp_path) as bus:
+        fill(bus)
+        bus.broken.admin.delete_records(TOPIC, {0: 2})
+        assert bus.clean.admin.offsets(TOPIC)[0].start == 3
+        bus.broken.admin.delete_records(TOPIC, {0: 6})
+        assert bus.clean.admin.offsets(TOPIC)[0].start == 6
+        assert len(bus.strikes) == 1

@@ -104,3 +104,14 @@ def test_s06_and_s07_and_s08_ignore_what_they_are_told(tmp_path: Path) -> None:
         with bus.clean.consumer(mq.Queue("q.dlq")) as letters:
             assert nothing_more(letters)
         assert bus.clean.admin.depth(QUEUE) == 1
+
+
+def test_s68_keeps_one_header_of_a_name(tmp_path: Path) -> None:
+    """The last one; headers of different names are left alone."""
+    with pair("S68", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.clean.admin.ensure(TOPIC)
+        producer.send(TOPIC, b"1", headers=(("a", b"1"), ("a", b"2"), ("b", b"3"))).result(10)
+        producer.send(TOPIC, b"2", headers=(("a", b"1"), ("b", b"3"))).result(10)
+        found = [delivery.headers.pairs for delivery in bus.stored(TOPIC)]
+        assert found == [(("a", b"2"), ("b", b"3")), (("a", b"1"), ("b", b"3"))]
+        assert len(bus.strikes) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import mqbridge as mq
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.results import CheckFailed
 from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, matrix, showing
@@ -65,7 +66,8 @@ SCENARIOS: list[Scenario] = [names_it, sees_it, looks_away, sends_nothing, fails
 
 def test_each_fate_is_told_from_the_others() -> None:
     """Of five scenarios one kills, one notices, one is survived, one gives no opportunity, one proves nothing."""
-    found = Matrix(trials(memory, SCENARIOS, [SABOTEURS["M02"]], patience_s=1.0))
+    m02 = [SABOTEURS["M02"]]
+    found = Matrix(trials(memory, SCENARIOS, m02, patience_s=1.0), SCENARIOS, m02)
     fates = [found.fate("M02", each.name) for each in SCENARIOS]
     # The checkers judge the histories of these too: where nobody looked, they may find it all the same.
     assert fates[0] is Fate.KILLED
@@ -117,21 +119,27 @@ def test_what_is_known_is_not_run_again(tmp_path: Path) -> None:
     assert [trial.code for trial in again] == ["M05"]
 
 
-def test_a_rare_saboteur_is_tried_with_other_seeds_until_it_strikes() -> None:
+def test_a_rare_saboteur_is_tried_with_other_seeds_until_it_is_killed() -> None:
     """Its first strike is among the first few opportunities, of which there are three here: not every seed has it."""
-    found = list(trials(memory, [names_it], [SABOTEURS["M02"]], probability=0.01, patience_s=1.0))
+    found = list(trials(memory, [names_it], [SABOTEURS["M02"]], probability=0.01, tries=9, patience_s=1.0))
     seeds = [trial.seed for trial in found if trial.code == "M02"]
     assert seeds == list(range(len(seeds)))
     assert all(trial.strikes == 0 for trial in found[1:-1])
     assert found[-1].strikes == 1
     assert found[-1].fate is Fate.KILLED
-    assert len(seeds) > 1
+    assert 1 < len(seeds) < 9
+    more = list(trials(memory, [looks_away], [SABOTEURS["M15"]], probability=0.01, tries=4, patience_s=1.0))
+    assert [trial.seed for trial in more if trial.code == "M15"] == [0, 1, 2, 3]
 
 
-def test_a_saboteur_of_one_engine_is_left_out_on_others() -> None:
-    """There is nothing for it to break there."""
-    other = replace(SABOTEURS["M02"], only="another")
-    assert [trial.code for trial in trials(memory, [names_it], [other], patience_s=1.0)] == [UNBROKEN]
+def test_a_saboteur_of_what_the_engine_does_not_claim_is_left_out() -> None:
+    """There is nothing for it to break there, and nobody is asked to kill it."""
+    other = replace(SABOTEURS["M02"], needs=(mq.Capability.PASSWORDS,))
+    found = list(trials(memory, [names_it], [other], patience_s=1.0))
+    assert [trial.code for trial in found] == [UNBROKEN]
+    assert "PASSWORDS" in found[0].absent
+    assert Matrix(found, [names_it], [other]).alive() == []
+    assert Matrix(found, [names_it], [SABOTEURS["M02"]]).alive() == ["M02"]
 
 
 def test_a_scenario_runs_on_the_first_target_that_is_asked_for_it() -> None:
@@ -149,7 +157,7 @@ def test_who_has_no_opportunity_is_found_out_by_one_run() -> None:
     found = list(trials(memory, [names_it], chosen, patience_s=1.0))
     assert [trial.code for trial in found] == [UNBROKEN, EVERY, "M02", "M40"]
     assert set(found[1].anomalies) & {one.code for one in chosen} == {"M02", "M40"}
-    assert Matrix(found).fate("M15", "names-it") is None
+    assert Matrix(found, [names_it], chosen).fate("M15", "names-it") is None
 
 
 def test_only_pairs_that_are_wanted_are_run() -> None:
@@ -164,6 +172,7 @@ def test_only_pairs_that_are_wanted_are_run() -> None:
 
 def test_who_lives_and_who_has_no_teeth_is_shown() -> None:
     """As text and as Markdown, with the scenarios that killed and with what saw a survivor."""
+    scenarios = [replace(names_it, name=name) for name in ("s", "blind")]
     runs = [
         replace(RUN, code=UNBROKEN, verdict="PASS", strikes=0),
         RUN,
@@ -171,7 +180,7 @@ def test_who_lives_and_who_has_no_teeth_is_shown() -> None:
         replace(RUN, scenario="blind", code=UNBROKEN, verdict="PASS", strikes=0),
         replace(RUN, scenario="blind", verdict="PASS", anomalies=()),
     ]
-    found = Matrix(runs)
+    found = Matrix(runs, scenarios, [SABOTEURS["M02"], SABOTEURS["M05"]])
     assert found.killers("M02") == ["s"]
     assert found.alive() == ["M05"]
     assert found.toothless() == ["blind"]
@@ -183,6 +192,19 @@ def test_who_lives_and_who_has_no_teeth_is_shown() -> None:
     assert "| M05 | append-twice | duplicate | **none** |" in table
     assert "| s | ● | ○ |" in table
     assert "| blind | – |   |" in table
+
+
+def test_what_was_not_run_is_neither_killed_nor_has_it_teeth() -> None:
+    """A saboteur or a scenario that was asked for does not pass by being left out."""
+    found = Matrix([], [names_it], [SABOTEURS["M02"]])
+    assert found.alive() == ["M02"]
+    assert found.toothless() == ["names-it"]
+
+
+def test_a_matrix_of_no_runs_is_no_pass() -> None:
+    """Of a saboteur that the engine gives nothing to break, nothing was run."""
+    run = CliRunner().invoke(teeth, ["memory", "--saboteur", "S52", "--scenario", "refusals"])
+    assert run.exit_code == 1
 
 
 def test_the_command_line_tells_what_survived(tmp_path: Path) -> None:

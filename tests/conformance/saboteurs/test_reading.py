@@ -87,3 +87,11 @@ def test_s20_ends_before_the_last_record(tmp_path: Path) -> None:
         fill(bus)
         assert [d.offset for d in bus.broken.replay(TOPIC, mq.EARLIEST)] == [0, 1, 2, 3, 4]
         assert [d.offset for d in bus.broken.replay(TOPIC, mq.At({0: 5}))] == [5]
+
+
+def test_s70_leaves_a_group_behind(tmp_path: Path) -> None:
+    """What it reads is what is there."""
+    with pair("S70", tmp_path) as bus:
+        fill(bus)
+        assert [delivery.raw for delivery in bus.broken.replay(TOPIC, mq.EARLIEST)] == bus.values(TOPIC)
+        assert [group.group for group in bus.clean.admin.list_groups()] == ["t-replay"]

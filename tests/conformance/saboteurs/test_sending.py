@@ -176,3 +176,34 @@ def test_s55_asks_for_all_replicas() -> None:
     for less, told in ((spec, 0), (replace(spec, acks="leader"), 1), (replace(spec, acks="none"), 2)):
         assert change(less, strikes).acks == "all"
         assert strikes.draws.opportunities == told
+
+
+def test_s57_asks_no_partitioner(tmp_path: Path) -> None:
+    """A key lies in more than one partition."""
+    with pair("S57", tmp_path) as bus, bus.broken.producer() as producer:
+        bus.clean.admin.ensure(TOPIC)
+        for number in range(30):
+            producer.send(TOPIC, b"%d" % number, key="one")
+        producer.flush(10)
+        assert len({delivery.partition for delivery in bus.stored(TOPIC)}) > 1
+
+
+def test_s58_takes_a_partition_that_is_none(tmp_path: Path) -> None:
+    """The fourth of three is the first; one that is there is left alone."""
+    with pair("S58", tmp_path) as bus:
+        bus.clean.admin.ensure(TOPIC)
+        for number, place in enumerate((1, 3)):
+            with bus.broken.producer(partitioner=lambda *_, place=place: place) as producer:
+                producer.send(TOPIC, b"%d" % place).result(10)
+            assert len(bus.strikes) == number
+        assert [(delivery.partition, delivery.raw) for delivery in bus.stored(TOPIC)] == [(0, b"3"), (1, b"1")]
+
+
+def test_s67_sends_one_after_another(tmp_path: Path) -> None:
+    """All arrives, in order, and no two are on their way at once."""
+    with pair("S67", tmp_path) as bus, bus.broken.producer(linger_s=60.0) as producer:
+        bus.clean.admin.ensure(mq.Topic("one", partitions=1))
+        receipts = [producer.send(mq.Topic("one", partitions=1), b"%d" % number) for number in range(5)]
+        assert [receipt.done for receipt in receipts[:-1]] == [True] * 4
+        producer.flush(10)
+        assert bus.values(mq.Topic("one")) == [b"%d" % number for number in range(5)]

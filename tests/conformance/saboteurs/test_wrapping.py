@@ -12,7 +12,7 @@ import pytest
 
 import mqbridge as mq
 from mqbridge_conformance.history import Recorder, load
-from mqbridge_conformance.saboteurs import SABOTEURS, Plan, in_force, open_bus, strikes_told
+from mqbridge_conformance.saboteurs import SABOTEURS, Plan, catalogue, in_force, open_bus, strikes_told
 from mqbridge_conformance.saboteurs.strikes import EVERY, Draws
 from mqbridge_conformance.targets import targets_for
 from tests.conformance.saboteurs.broken import PATIENCE_S, Pair, pair, receive
@@ -91,8 +91,13 @@ def test_every_saboteur_has_a_code_a_name_and_an_anomaly(code: str) -> None:
     """What the matrix shows of it is there, and one name means one thing."""
     saboteur = SABOTEURS[code]
     assert saboteur.code == code
-    assert saboteur.anomalies or saboteur.words
+    assert saboteur.anomalies
     assert [other.code for other in SABOTEURS.values() if other.name == saboteur.name] == [code]
+
+
+def test_no_code_is_used_twice() -> None:
+    """The second one of a code would hide the first."""
+    assert len(catalogue.ROWS) == len(SABOTEURS)
 
 
 def test_without_a_saboteur_a_bus_is_what_connect_gives() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
@@ -43,7 +45,11 @@ def dead_letters(env: Env) -> None:
         Letter(b"k", b"tried", HEADERS, stamp_ms, "the-id", "max-attempts", origin, LIMIT, last),
         Letter(None, None, (), other_ms, "other", "rejected", origin, 1, "of no use"),
     ]
-    env.eventually(lambda: env.observer.letters(queue.name), letters, "the dead letters, seen from outside")
+    seen = partial(env.observer.letters, queue.name)
+    env.eventually(lambda: len(seen()), len(letters), "the dead letters in number, seen from outside", "dlq-lost")
+    deaths = [_death(letter) for letter in letters]
+    env.eventually(lambda: [_death(letter) for letter in seen()], deaths, "what they say of it", "death-untold")
+    env.eventually(seen, letters, "the dead letters, seen from outside", "payload-corruption")
     env.counts(queue.name, Counts(0, 0, 0), "the queue they died in")
     if env.can(Cap.BROWSE_DEAD_LETTERS):
         browsed = env.bus.admin.dead_letters(queue)
@@ -63,7 +69,8 @@ def dead_letters(env: Env) -> None:
                 delivery.message_id,
                 *(death.reason, death.origin, death.attempts, death.error),
             )
-            env.equal(found, wanted, "a dead letter, consumed")
+            env.equal(_death(found), _death(wanted), "what a dead letter says of it, consumed", "death-untold")
+            env.equal(found, wanted, "a dead letter, consumed", "payload-corruption")
             env.check(death.at is not None, f"{delivery} does not say when it died")
             env.equal(delivery.attempt, 1, "the attempt number of a dead letter")
             if not env.observer.takes_to_look:
@@ -77,3 +84,7 @@ def dead_letters(env: Env) -> None:
             lambda: producer.send(queue, b"", headers={"mqbridge-death-reason": b"forged"}),
             "a header that would forge a death",
         )
+
+
+def _death(letter: Letter) -> tuple[object, ...]:
+    return letter.reason, letter.origin, letter.attempts, letter.error

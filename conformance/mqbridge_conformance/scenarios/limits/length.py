@@ -9,6 +9,7 @@ import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.observers import Counts
+from mqbridge_conformance.results import CheckFailed
 from mqbridge_conformance.scenario import scenario
 
 LIMIT = 4
@@ -92,8 +93,11 @@ def _first(sent: Callable[[int], mq.MqbridgeError | None], numbers: range) -> mq
 )
 def length_limit_drops(env: Env) -> None:
     queue = env.queue(max_length=LIMIT, overflow="drop-head", dead_letter=None)
-    sent = [value for number in range(3 * LIMIT) for value in env.send(queue, [number])]
-    env.counts(queue.name, Counts(LIMIT, 0, 0), "a queue that drops its oldest")
+    try:
+        sent = [value for number in range(3 * LIMIT) for value in env.send(queue, [number])]
+    except mq.Rejected as error:
+        raise CheckFailed(f"a queue that drops its oldest refuses the newest: {error}", "wrong-victim") from error
+    env.counts(queue.name, Counts(LIMIT, 0, 0), "a queue that drops its oldest", "limit-ignored")
     env.count("dropped", 2 * LIMIT)
     with env.bus.consumer(queue) as consumer:
         got = env.receive(consumer, LIMIT, "the newest", anomaly="lost")

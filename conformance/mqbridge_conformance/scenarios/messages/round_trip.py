@@ -14,6 +14,7 @@ from mqbridge_conformance.native_files import Pairs
 from mqbridge_conformance.observers import Record
 from mqbridge_conformance.scenario import scenario
 
+DAMAGED = "payload-corruption"
 SECOND = dt.datetime(2001, 9, 9, 1, 46, 40, tzinfo=dt.UTC)
 
 
@@ -107,19 +108,20 @@ def _compare(env: Env, whose: str, found: Sequence[Record], now_ms: tuple[int, i
         found = sorted(found, key=lambda record: sent_order.index((record.key, record.value)))
     for number, (sent, record) in enumerate(zip(MESSAGES, found, strict=True)):
         which = f"{whose} message {number} ({sent.key!r})"
-        env.equal(record.value, sent.value, f"{which}: value")
-        env.equal(record.key, sent.key, f"{which}: key")
-        env.equal(record.headers, sent.headers, f"{which}: headers")
+        env.equal(record.value, sent.value, f"{which}: value", DAMAGED)
+        env.equal(record.key, sent.key, f"{which}: key", DAMAGED)
+        env.equal(record.headers, sent.headers, f"{which}: headers", DAMAGED)
         if sent.timestamp is None:
             env.check(
                 now_ms[0] <= record.timestamp_ms <= now_ms[1],
                 f"{which}: timestamp {record.timestamp_ms} is not of when it was sent, {now_ms[0]} to {now_ms[1]}",
+                DAMAGED,
             )
         else:
             exactly = (sent.timestamp - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
-            env.equal(record.timestamp_ms, exactly, f"{which}: timestamp in milliseconds")
+            env.equal(record.timestamp_ms, exactly, f"{which}: timestamp in milliseconds", DAMAGED)
         if sent.message_id is not None or not identified:
-            env.equal(record.message_id, sent.message_id, f"{which}: message id")
+            env.equal(record.message_id, sent.message_id, f"{which}: message id", DAMAGED)
         else:
             env.check(record.message_id, f"{which}: a message of a queue has no id")
     if identified:

@@ -27,7 +27,7 @@ def crash_redelivers(env: Env) -> None:
     victim = env.spawn("hold", queue=queue.name, take=MESSAGES, ack=ACKED)
     told = victim.expect("held", env.patience_s)
     env.equal(len(told["kept"]), MESSAGES - ACKED, "messages in the hands of the one to be killed")
-    env.counts(queue.name, Counts(0, MESSAGES - ACKED, 0), "the queue before the kill")
+    env.counts(queue.name, Counts(0, MESSAGES - ACKED, 0), "the queue before the kill", "lost")
     env.kill(victim)
     env.counts(queue.name, Counts(MESSAGES - ACKED, 0, 0), "the queue after the kill")
     with env.bus.consumer(queue) as heir:

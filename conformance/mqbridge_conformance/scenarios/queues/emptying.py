@@ -29,7 +29,7 @@ def purge(env: Env) -> None:
         env.send(queue, range(WAITING), "dropped")
         env.equal(env.bus.admin.purge(queue), WAITING, "how many were dropped", anomaly="purge-count")
     env.count("purged", WAITING)
-    env.counts(queue.name, Counts(0, 0, 0), "the queue after it was purged")
+    env.counts(queue.name, Counts(0, 0, 0), "the queue after it was purged", "purge-incomplete")
     after = env.send(queue, range(AFTER), "after")
     with env.bus.consumer(queue) as consumer:
         got = env.receive(consumer, AFTER, "messages that were sent after the purge", anomaly="lost")
@@ -47,7 +47,7 @@ def _what_is_out_stays(env: Env, queue: mq.Queue[bytes]) -> None:
         held = env.receive(holder, OUT, "what is out when the queue is purged")
         env.send(queue, range(WAITING), "dropped")
         env.equal(env.bus.admin.purge(queue), WAITING, "how many were dropped", anomaly="purge-count")
-        env.counts(queue.name, Counts(0, OUT, 0), "the queue after it was purged")
+        env.counts(queue.name, Counts(0, OUT, 0), "the queue after it was purged", "purge-incomplete")
         # What was out is its holder's still: it can be settled, and it is not lost.
         held[0].release()
         holder.commit(env.patience_s)

@@ -54,9 +54,9 @@ def queue_specified(env: Env) -> None:
     gone: tuple[mq.Queue[Any] | mq.Exchange, ...] = (exchange, queue, letters)
     for spec in gone:
         admin.delete(spec)
-        env.raises(mq.NotFound, partial(admin.describe, spec), f"describing {spec} when it is deleted", "untrue-answer")
-        env.raises(mq.NotFound, partial(admin.delete, spec), f"deleting {spec} again", "untrue-answer")
-    env.eventually(env.observer.names, before, "what exists after all was deleted", "untrue-answer")
+        env.raises(mq.NotFound, partial(admin.describe, spec), f"describing {spec} when it is deleted", "not-deleted")
+        env.raises(mq.NotFound, partial(admin.delete, spec), f"deleting {spec} again", "not-deleted")
+    env.eventually(env.observer.names, before, "what exists after all was deleted", "not-deleted")
     env.make(queue)
     with env.bus.consumer(queue) as consumer:
         (value,) = env.send(queue, [0], "again")

@@ -37,7 +37,7 @@ def replay_beside_a_group(env: Env) -> None:
             env.count("replays")
             env.equal(consumer.poll(timeout=0.05), [], "what the group is given again")
         env.equal(first, sorted(places(held)), "what a replay reads, and what the group was given", "replay-mismatch")
-        env.equal(env.observer.names().groups, groups, "the groups, before and after")
+        env.equal(env.observer.names().groups, groups, "the groups, before and after", "group-made")
         env.eventually(consumer.committed, place, "the offsets of the group meanwhile", "commit-regression")
         env.equal(moved, [], "assignments that changed hands meanwhile", "replay-disturbs")
         acked(env, consumer, held)  # with the leases that they were taken under

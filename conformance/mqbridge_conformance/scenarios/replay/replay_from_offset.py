@@ -46,7 +46,7 @@ def replay_from_offset(env: Env) -> None:
     env.count("replayed", len(first) + len(second))
     with env.bus.replay(topic, mq.At(FIRST)) as now:
         env.equal(len(_read(now)), len(first) + 5 * PARTITIONS, "a replay to the end as it is now")
-    env.equal(env.observer.names().groups, groups, "the groups, before and after")
+    env.equal(env.observer.names().groups, groups, "the groups, before and after", "group-made")
     env.equal(env.observer.committed(group), committed, "the offsets of a group, before and after")
     ends = {partition: (at.start, at.end) for partition, at in env.bus.admin.offsets(topic).items()}
     env.equal(ends, dict.fromkeys(range(PARTITIONS), (0, EACH + 5)), "start and end of the partitions")

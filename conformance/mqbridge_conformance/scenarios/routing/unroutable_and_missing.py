@@ -64,9 +64,9 @@ def _missing(env: Env) -> None:
     }
     before = env.observer.names()
     for what, attempt in attempts.items():
-        error = env.raises(mq.NotFound, attempt, f"{what} that does not exist")
+        error = env.raises(mq.NotFound, attempt, f"{what} that does not exist", "phantom-topic")
         env.equal(error.outcome, "not_applied", f"the outcome of {what} that does not exist")
-        env.equal(env.observer.names(), before, f"what exists after {what} that does not")
+        env.equal(env.observer.names(), before, f"what exists after {what} that does not", "phantom-topic")
         env.count("missing")
 
 

@@ -86,7 +86,8 @@ def _sent(env: Env, producer: mq.Producer, topic: mq.Topic[bytes], number: int) 
 def _limited(env: Env, retention: mq.Retention) -> mq.Topic[bytes]:
     """Made, and described as it was asked for."""
     topic = env.topic(partitions=1, retention=retention)
-    env.equal([change.action for change in env.bus.admin.plan(topic)], ["keep"], f"the plan for {retention} again")
+    planned = [change.action for change in env.bus.admin.plan(topic)]
+    env.equal(planned, ["keep"], f"the plan for {retention} again", "retention-ignored")
     other = mq.Topic(topic.name, partitions=1, retention=mq.Retention(max_age_s=86_400.0, max_bytes=1 << 40))
     env.raises(mq.Mismatch, lambda: env.bus.admin.ensure(other), "ensuring another retention", "mismatch-hidden")
     return topic

@@ -47,8 +47,8 @@ def topic_specified(env: Env) -> None:
     env.equal([change.action for change in admin.plan(bare)], ["keep"], "the plan for the topic by its name alone")
     env.count("mismatches")
     admin.delete(topic)
-    env.eventually(lambda: env.observer.names(), before, "what exists after it was deleted", "untrue-answer")
-    env.raises(mq.NotFound, lambda: admin.delete(topic), "deleting it again")
+    env.eventually(lambda: env.observer.names(), before, "what exists after it was deleted", "not-deleted")
+    env.raises(mq.NotFound, lambda: admin.delete(topic), "deleting it again", "not-deleted")
     env.count("deleted")
 
 
