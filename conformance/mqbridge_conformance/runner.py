@@ -106,6 +106,9 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
     if scenario.own_broker and target.alone() is None:
         report.unasked[scenario.name, target.name] = "needs a broker of its own"
         return False
+    if scenario.users and target.foreign:
+        report.unasked[scenario.name, target.name] = "needs users of its own"
+        return False
     return True
 
 

@@ -37,7 +37,8 @@ class Scenario:
     asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN. `level`: what
     takes long, or takes a broker of its own, is ``full``. `processes`: it is about what happens to a process, so a
     target whose other parties are threads is not asked. `own_broker`: it stops the broker, so a target that shares its
-    broker with others is not asked.
+    broker with others is not asked. `users`: it makes users of the broker, so a target that is somebody else's broker
+    is not asked.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scenario:
     level: Run = "quick"
     processes: bool = False
     own_broker: bool = False
+    users: bool = False
 
 
 def scenario(
@@ -69,6 +71,7 @@ def scenario(
     level: Run = "quick",
     processes: bool = False,
     own_broker: bool = False,
+    users: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
@@ -77,24 +80,20 @@ def scenario(
         counters = ("checks", *exercises)
         return Scenario(
             *(name, title, body, needs, spoken_for, counters, refusal, legal or {}),
-            *(guarantee, fault, level, processes, own_broker),
+            *(guarantee, fault, level, processes, own_broker, users),
         )
 
     return make
 
 
-def at_each(of: Scenario, *guarantees: Guarantee, legal: Mapping[str, Mapping[str, str]] | None = None) -> tuple[
-    Scenario, ...
-]:
-    """The scenario once at each of these guarantees: its body finds its own in `Env.guarantee`, its name ends in it.
-    `legal`: what each may show beyond what the scenario says, by guarantee."""
+def at_each(of: Scenario, *guarantees: Guarantee) -> tuple[Scenario, ...]:
+    """The scenario once at each of these guarantees: its body finds its own in `Env.guarantee`, its name ends in it."""
     return tuple(
         replace(
             of,
             name=f"{of.name}-{guarantee}",
             title=f"{of.title} ({guarantee.replace('-', ' ')})",
             guarantee=guarantee,
-            legal={**of.legal, **(legal or {}).get(guarantee, {})},
         )
         for guarantee in guarantees
     )

@@ -40,7 +40,6 @@ __all__ = [
     "RealCluster",
     "Target",
     "observer_of",
-    "register_target",
     "targets_for",
 ]
 
@@ -67,6 +66,8 @@ class Target(ABC):
     own = False
     """The broker is one that no other target uses, in an arrangement in which it may be stopped and the way to it
     broken."""
+    foreign = False
+    """It is somebody else's broker: no users are made there."""
     threads = False
     """Are other parties threads of this process, which cannot be stopped or killed alone?"""
 
@@ -236,6 +237,7 @@ class RealBroker(Target):
         self._given = url
         self._image_version = ""
         self.own = own
+        self.foreign = url is not None
         if url is None:
             self.container_of = engine
 
@@ -271,8 +273,6 @@ class RealBroker(Target):
         """The container is the run's, and ends with it."""
 
     def secured(self) -> Site:
-        if self._given is not None:
-            return super().secured()
         if self.engine == "kafka":
             return KafkaSite(provided.secured_kafka())
         return RabbitMQSite(self.url)
@@ -336,12 +336,6 @@ _NAMES: dict[str, Factory] = {
     "kafka": lambda _: [RealBroker("kafka")],
     "rabbitmq": lambda _: [RealBroker("rabbitmq")],
 }
-
-
-def register_target(scheme: str, factory: Factory) -> None:
-    """`factory` makes the targets of a URL with that scheme, in this process. An adapter names its factory by an entry
-    point of the group ``mqbridge.conformance_targets`` instead, so that it is found wherever it is installed."""
-    _SCHEMES[scheme] = factory
 
 
 def targets_for(text: str) -> list[Target]:

@@ -17,12 +17,13 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from mqbridge_conformance.brokers import settings
 from mqbridge_conformance.brokers.certificates import make_certificates
 from mqbridge_conformance.brokers.containers import Container
 from mqbridge_conformance.brokers.links import Proxy
+from mqbridge_conformance.brokers.url_options import first_host, options_of, tls_of
 from mqbridge_conformance.results import CannotTell
 
 __all__ = ["Broker", "KafkaContainer", "Management", "RabbitMQContainer", "Reached", "SecuredKafka", "when_ready"]
@@ -316,16 +317,21 @@ class Management:
     """RabbitMQ's management API, asked plainly. Its numbers are those of the last report: eventually right."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        """`url`: an AMQP URL with ``?management=http://host:port``."""
+        """`url`: an AMQP URL; ``?management=http(s)://host:port`` says where the API is, else it is on the first host
+        at its usual port. Over TLS it is believed by the options of the URL."""
         self._timeout_s = timeout_s
-        parts = urlsplit(url)
-        base = parse_qs(parts.query).get("management", [f"http://{parts.hostname}:15672"])[0]
-        self.base = base.rstrip("/")
+        parts, options = first_host(url), options_of(url)
+        usual = f"https://{parts.hostname}:15671" if parts.scheme == "amqps" else f"http://{parts.hostname}:15672"
+        self.base = options.get("management", usual).rstrip("/")
         self.vhost = unquote(parts.path.removeprefix("/")) or "/"
-        login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
+        self.user = unquote(parts.username or "guest")
+        login = f"{self.user}:{unquote(parts.password or 'guest')}"
         self._authorization = "Basic " + base64.b64encode(login.encode()).decode()
         # What a proxy of the environment makes of 127.0.0.1 is nobody's business here.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.base.startswith("https:"):
+            handlers.append(urllib.request.HTTPSHandler(context=tls_of(options)))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, path: str) -> Any:
         return self.ask("GET", path)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import confluent_kafka
 from confluent_kafka import (
@@ -25,6 +24,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from mqbridge_conformance.native_files import Pairs
+from mqbridge_conformance.observers.kafka_login import KafkaLogin
 from mqbridge_conformance.observers.kafka_shares import ShareStates
 from mqbridge_conformance.observers.kafka_wire import release
 from mqbridge_conformance.observers.seen import LIBRARY, Counts, Letter, Names, Observer, Record
@@ -53,21 +53,18 @@ class KafkaObserver(Observer):
     how = "raw Kafka clients"
 
     def __init__(self, url: str) -> None:
-        """`url`: ``kafka://host:port``, of a broker that asks for no password."""
-        parts = urlsplit(url)
-        if parts.scheme != "kafka" or "@" in parts.netloc:
-            raise CannotTell("the observer of Kafka reads brokers that ask for neither a password nor TLS")
-        self._bootstrap = parts.netloc
+        """`url`: as the engine has it, with user, password and the options of TLS."""
+        self._login = KafkaLogin(url)
         # Quiet: what a scenario does to the broker is no news.
-        self._quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
-        self._base = {"bootstrap.servers": self._bootstrap, "allow.auto.create.topics": False, **self._quiet}
+        quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
+        self._base = {**self._login.config, "allow.auto.create.topics": False, **quiet}
         self._admin = AdminClient(self._base)
-        self._shares = ShareStates(self._admin)
+        self._shares = ShareStates(self._admin, self._login)
 
     def versions(self) -> dict[str, str]:
         """The broker's as far as the protocol tells it, which is without the last number."""
         return {
-            "kafka": release(self._bootstrap),
+            "kafka": release(self._login),
             "confluent-kafka": str(confluent_kafka.__version__),
             "librdkafka": str(confluent_kafka.libversion()[0]),
         }

@@ -13,6 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
+from mqbridge_conformance.observers.kafka_login import KafkaLogin
 from mqbridge_conformance.observers.kafka_wire import NotHere, ShareState, share_state
 from mqbridge_conformance.results import CannotTell
 
@@ -25,8 +26,9 @@ _TIMEOUT_S: Final = 15.0
 class ShareStates:
     """Of all share groups of a cluster."""
 
-    def __init__(self, admin: AdminClient) -> None:
+    def __init__(self, admin: AdminClient, login: KafkaLogin) -> None:
         self._admin = admin
+        self._login = login
 
     def state(self, group: str, topic: str, partition: int) -> ShareState | None:
         """Asked of each node until one knows it: a node that was just started does not at once."""
@@ -40,7 +42,7 @@ class ShareStates:
             name = self._id_of(topic)
             for node in cluster.brokers.values():
                 try:
-                    return share_state(f"{node.host}:{node.port}", group, name, partition)
+                    return share_state(self._login, f"{node.host}:{node.port}", group, name, partition)
                 except NotHere as error:
                     last = error
             if time.monotonic() >= give_up_s:

@@ -1,5 +1,5 @@
 """Two requests of Kafka's protocol, spoken plainly: what the share group of a queue has settled, and which release the
-broker is.
+broker is; and those that show a password first, where the broker asks for one.
 
 The rule: only what no raw client offers is spoken here. librdkafka has no administration of share groups, and Kafka's
 own tool takes a JVM's start for each look.
@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from mqbridge_conformance.observers.kafka_login import KafkaLogin
 from mqbridge_conformance.results import CannotTell
 
 __all__ = ["NotHere", "ShareState", "release", "share_state"]
@@ -20,12 +21,16 @@ _SHARE_STATE: Final = (84, 0)
 """ReadShareGroupState (KIP-932), which brokers ask each other."""
 _UNINITIALIZED: Final = 42
 """INVALID_REQUEST: what is said of a partition that no member ever had."""
+_FORBIDDEN: Final = 31
+"""CLUSTER_AUTHORIZATION_FAILED."""
 _COORDINATORS: Final = (14, 15, 16)
 """COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR."""
 _TERMINAL: Final = (2, 4)
 """ACKNOWLEDGED and ARCHIVED, which is rejected or delivered too often."""
 _API_VERSIONS: Final = (18, 3)
 """ApiVersions; version 3 has the features (KIP-584)."""
+_SASL_HANDSHAKE: Final = (17, 1)
+_SASL_AUTHENTICATE: Final = (36, 0)
 _RELEASES: Final = {range(22, 26): "4.0", range(26, 28): "4.1", range(28, 30): "4.2", range(30, 31): "4.3"}
 """The versions of the metadata by release, of those that have share groups; from Kafka's MetadataVersion.java."""
 _TIMEOUT_S: Final = 10.0
@@ -47,7 +52,7 @@ class ShareState(NamedTuple):
         return offset < self.start or any(first <= offset <= last for first, last in self.settled)
 
 
-def share_state(node: str, group: str, topic: bytes, partition: int) -> ShareState | None:
+def share_state(login: KafkaLogin, node: str, group: str, topic: bytes, partition: int) -> ShareState | None:
     """What the broker has written down of a partition of the topic with that id; None where the group never had a
     member. `node` is ``host:port``; `NotHere` where another one keeps the state of this group.
 
@@ -59,19 +64,19 @@ def share_state(node: str, group: str, topic: bytes, partition: int) -> ShareSta
     # the leader of -1 is compared with nothing.
     body = _uvarint(len(name) + 1) + name + b"\x02" + topic + b"\x02" + struct.pack(">ii", partition, -1) + b"\x00" * 3
     try:
-        return _state(_ask(node, _SHARE_STATE, body), group)
+        return _state(_ask(login, node, _SHARE_STATE, body), group)
     except OSError as error:
         raise NotHere(f"Kafka at {node} does not say what share group {group} has settled: {error}") from error
 
 
-def release(bootstrap: str) -> str:
+def release(login: KafkaLogin) -> str:
     """Which release of Kafka the broker is, as far as the protocol tells: by the newest version of the metadata that
     it could write, whatever its cluster is set to. Empty if it does not say."""
     software = b"\x15conformance-observer" + b"\x021" + b"\x00"
     try:
-        return _release(_ask(bootstrap, _API_VERSIONS, software))
+        return _release(_ask(login, login.bootstrap.partition(",")[0], _API_VERSIONS, software))
     except OSError as error:
-        raise CannotTell(f"Kafka at {bootstrap} does not say which release it is: {error}") from error
+        raise CannotTell(f"Kafka at {login.bootstrap} does not say which release it is: {error}") from error
 
 
 def _release(answer: _Reader) -> str:
@@ -95,15 +100,36 @@ def _release(answer: _Reader) -> str:
     return ""
 
 
-def _ask(bootstrap: str, request: tuple[int, int], body: bytes) -> _Reader:
+def _ask(login: KafkaLogin, node: str, request: tuple[int, int], body: bytes) -> _Reader:
     """One request to one node, and its answer."""
-    host, _, port = bootstrap.partition(",")[0].rpartition(":")
-    client = b"conformance-observer"
-    head = struct.pack(">hhih", *request, 1, len(client)) + client + b"\x00"
-    with socket.create_connection((host, int(port)), _TIMEOUT_S) as talk:
-        talk.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
-        (size,) = struct.unpack(">i", _exactly(talk, 4))
-        return _Reader(_exactly(talk, size))
+    with login.connect(node, _TIMEOUT_S) as talk:
+        if login.mechanism:
+            _exchange(talk, _SASL_HANDSHAKE, _text(login.mechanism))
+            login.authenticate(lambda message: _authenticated(talk, message))
+        return _exchange(talk, request, b"\x00" + body)  # the head of these ends with its tagged fields
+
+
+def _exchange(talk: socket.socket, request: tuple[int, int], body: bytes) -> _Reader:
+    head = struct.pack(">hhi", *request, 1) + _text("conformance-observer")
+    talk.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
+    (size,) = struct.unpack(">i", _exactly(talk, 4))
+    return _Reader(_exactly(talk, size))
+
+
+def _text(text: str) -> bytes:
+    return struct.pack(">h", len(text.encode())) + text.encode()
+
+
+def _authenticated(talk: socket.socket, message: bytes) -> bytes:
+    """One step of showing who is there."""
+    answer = _exchange(talk, _SASL_AUTHENTICATE, struct.pack(">i", len(message)) + message)
+    answer.skip(4)  # correlation id
+    error, length = answer.unpack(">hh")
+    why = answer.raw(max(0, length)).decode()
+    if error:
+        raise CannotTell(f"the observer of Kafka is not let in: {why or f'error {error}'}")
+    (size,) = answer.unpack(">i")
+    return answer.raw(max(0, size))
 
 
 def _state(answer: _Reader, group: str) -> ShareState | None:
@@ -118,6 +144,11 @@ def _state(answer: _Reader, group: str) -> ShareState | None:
     _epoch, start = answer.unpack(">iq")
     if error == _UNINITIALIZED:
         return None
+    if error == _FORBIDDEN:
+        raise CannotTell(
+            f"Kafka does not tell this user what share group {group} has settled: the observer of queues needs the "
+            "right ClusterAction on the cluster, which a super user has"
+        )
     if error:
         kind = NotHere if error in _COORDINATORS else CannotTell
         raise kind(f"Kafka does not say what share group {group} has settled: error {error} ({text})")
@@ -156,6 +187,10 @@ class _Reader:
 
     def skip(self, size: int) -> None:
         self.at += size
+
+    def raw(self, size: int) -> bytes:
+        self.at += size
+        return self.data[self.at - size : self.at]
 
     def unpack(self, shape: str) -> tuple[int, ...]:
         values = struct.unpack_from(shape, self.data, self.at)

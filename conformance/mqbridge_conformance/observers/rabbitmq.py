@@ -16,12 +16,13 @@ import time
 import urllib.error
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pika
 import pika.exceptions
 
 from mqbridge_conformance.brokers.servers import Management
+from mqbridge_conformance.brokers.url_options import first_host, options_of, tls_of
 from mqbridge_conformance.native_files import Pairs
 from mqbridge_conformance.observers.seen import LIBRARY, Counts, Letter, Names, Observer, Record
 from mqbridge_conformance.results import CannotTell
@@ -47,11 +48,17 @@ class RabbitMQObserver(Observer):
     takes_to_look = True
 
     def __init__(self, url: str) -> None:
-        """`url`: an AMQP URL; its ``?management=`` is needed, for AMQP alone cannot list."""
-        parts = urlsplit(url)
-        self._management = Management(url)
-        self._vhost = quote(self._management.vhost, safe="")
-        self._parameters = pika.URLParameters(f"{parts.scheme}://{parts.netloc}/{self._vhost}")
+        """`url`: as the engine has it. The management API is needed, for AMQP alone cannot list."""
+        parts, options = first_host(url), options_of(url)
+        try:
+            self._management = Management(url)
+            self._vhost = quote(self._management.vhost, safe="")
+            self._parameters = pika.URLParameters(f"{parts.scheme}://{parts.netloc}/{self._vhost}")
+            if parts.scheme == "amqps":
+                name = options.get("server_name", parts.hostname)
+                self._parameters.ssl_options = pika.SSLOptions(tls_of(options), name)
+        except OSError as error:
+            raise CannotTell(f"{self.how} cannot use what the URL says of TLS: {error}") from error
 
     def versions(self) -> dict[str, str]:
         return {"rabbitmq": self._ask("/api/overview")["rabbitmq_version"], "pika": pika.__version__}
@@ -80,9 +87,18 @@ class RabbitMQObserver(Observer):
             with error:
                 if error.code == 404:
                     return None
-                raise CannotTell(f"the management API answers {path} with {error.code} {error.reason}") from error
+                told = f"the management API at {self._management.base} answers {path} with {error.code} {error.reason}"
+                raise CannotTell(f"{told}; {self._needs}") from error
         except OSError as error:
-            raise CannotTell(f"the management API does not answer {path}: {error}") from error
+            told = f"the management API at {self._management.base} does not answer {path}: {error}"
+            raise CannotTell(f"{told}; {self._needs}") from error
+
+    @property
+    def _needs(self) -> str:
+        return (
+            "the observer needs it: say where it is with ?management=http://host:port in the URL, and let user "
+            f"{self._management.user!r} ask it (rabbitmqctl set_user_tags USER management)"
+        )
 
     # --- topics
 

@@ -20,6 +20,7 @@ WRONG = "wr0ng-Word"
     needs=(Cap.PASSWORDS,),
     exercises=("denied", "let_in"),
     level="full",
+    users=True,
 )
 def passwords(env: Env) -> None:
     with contextlib.closing(env.target.secured()) as site:

@@ -19,6 +19,7 @@ from mqbridge_conformance.scenario import scenario
     proves=(Cap.PERMISSIONS,),
     exercises=("denied", "allowed"),
     level="full",
+    users=True,
 )
 def permissions(env: Env) -> None:
     with contextlib.closing(env.target.secured()) as site, env.connect_to(site.url) as owner:

@@ -21,6 +21,7 @@ LARGE = 50_000
     proves=(Cap.TLS,),
     exercises=("refused", "carried"),
     level="full",
+    users=True,
 )
 def tls(env: Env) -> None:
     folder = env.recorder.folder / "tls"
