@@ -38,7 +38,7 @@ def log_commits(history: History, profile: Profile) -> Judgement:
         elif event.group is not None and event.dest in logs.logs and event.part is not None and event.off is not None:
             seen[event.group, event.dest, event.part].append(event)
     promises: dict[GroupPlace, list[Promise]] = defaultdict(list)
-    for promise in settling.promises:
+    for promise in (*settling.promises, *settling.lapsed):
         promises[promise.lease.at].append(promise)
     for at in dict.fromkeys([*leases.at, *seen]):
         group = groups.of(at[0], at[1])
@@ -67,6 +67,7 @@ def _is_unlooked(
     seen: list[Event],
 ) -> bool:
     """Was something promised that nobody can tell to be kept? Neither a later owner nor an observer was there."""
+    promises = [promise for promise in promises if promise.how == "committed"]
     if not promises or group.dest in logs.deleted or group.moved(part, promises[-1].asked.t, math.inf):
         return False
     last = promises[-1].commit.t
@@ -108,7 +109,7 @@ def _lost(
             accused.add(number)
             how = "began at" if event.f == "deliver" else "is seen at"
             how = f"{how} {off}" if event.dest is not None else "has no place there"
-            text = f"{promise.lease.who} committed up to offset {promise.off}; afterwards the group {how}"
+            text = f"{promise.lease.who} {promise.how} up to offset {promise.off}; afterwards the group {how}"
             where = f"{group.dest}/{part} in group {group.name}"
             judge.find("commit-lost", where, text, [promise.ack, promise.commit, event])
 

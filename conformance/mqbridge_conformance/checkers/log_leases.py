@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from mqbridge_conformance.checkers.log_facts import Logs, place
+from mqbridge_conformance.checkers.log_runs import NS
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["GroupPlace", "Lease", "Leases"]
@@ -21,11 +22,14 @@ GroupPlace: TypeAlias = tuple[str, str, int]
 """Group, destination, partition."""
 
 CALLS: Final = ("open", "poll", "commit", "close")
+PASSING_NS: Final = NS
+"""A stream may give for so long what is left of a block whose lease has ended."""
 
 
 class Lease:
     """One assignment of a partition to a member. `after` is a time at which it was not there yet; `first` the first
-    event that shows it. `rounds` are its deliveries by poll: (invoked, last delivery of it)."""
+    event that shows it. `rounds` are its deliveries by poll: (invoked, last delivery of it). What a stream gives was
+    asked for after the delivery before it, and a little earlier: in between it looks only now and then."""
 
     __slots__ = ("after", "at", "deliveries", "first", "lease", "rounds", "who")
 
@@ -69,6 +73,7 @@ class Leases:
         self._logs = history.derived(Logs)
         self.at: dict[GroupPlace, list[Lease]] = defaultdict(list)
         self._found: dict[tuple[str, GroupPlace, int], Lease] = {}
+        self._handed: dict[str, int] = {}
         ended: dict[str, int] = {}
         before: dict[str, int] = {}
         for event in history.of("deliver", "assigned", *CALLS):
@@ -95,10 +100,14 @@ class Leases:
             return
         lease.deliveries.append(event)
         invoke = history.invoke_of(event)
-        if invoke is not None and (not lease.rounds or lease.rounds[-1][0] != invoke.t):
-            lease.rounds.append((invoke.t, event))
-        elif invoke is not None:
-            lease.rounds[-1] = (invoke.t, event)
+        asked_t = self._handed.get(event.who, after) - PASSING_NS if invoke is None else invoke.t
+        self._handed[event.who] = event.t
+        if event.more.get("handler"):
+            return
+        if not lease.rounds or lease.rounds[-1][0] < asked_t:
+            lease.rounds.append((asked_t, event))
+        else:
+            lease.rounds[-1] = (lease.rounds[-1][0], event)
 
     def of(self, event: Event, group: str | None) -> Lease | None:
         """The lease that an event belongs to."""

@@ -1,7 +1,8 @@
 """What readers were given of each partition, cut into runs; and when something was not as usual.
 
 The rule: within a run nothing excuses a step back or a gap: one client, one partition, one lease, no seek. What is
-delivered again because the application gave it back, or because its handler failed, is no step of the run.
+delivered again because the application gave it back, or because its handler failed, is no step of the run; that a
+delivery says of itself that it comes again is no reason.
 """
 
 from __future__ import annotations
@@ -60,8 +61,7 @@ class Run:
             yield Step(None, self.sought - 1, self.deliveries[0])
         for event in self.deliveries:
             off = event.off or 0
-            asked = (event.attempt or 1) > 1 or event.redelivered or given_back.get(off, math.inf) < event.t
-            again = off in had and asked
+            again = off in had and given_back.get(off, math.inf) < event.t
             had.add(off)
             if again or event.more.get("handler"):
                 continue
@@ -154,6 +154,12 @@ class Faults:
             began, ended = self._polls.setdefault(invoke.who, ([], []))
             began.append(invoke.t)
             ended.append(invoke.t if end is None else end.t)
+        for event in history.said("deliver"):
+            if event.op is None and not event.more.get("handler"):  # a stream is asked when it gives
+                began, ended = self._polls.setdefault(event.who, ([], []))
+                if not began or began[-1] <= event.t:
+                    began.append(event.t)
+                    ended.append(event.t)
 
     def during(self, since: float, until: float, *procs: str) -> Fault | None:
         """A fault that was in force between two times, on one of these processes or on what all share."""

@@ -1,8 +1,9 @@
 """What groups settled, as their members did it: what a commit promises, and what may be settled at all.
 
 The rule: two bounds. A promise is the least that a commit which succeeded has to have put down: the deliveries of a
-lease that were acked without a gap before it was asked for. What may be settled is the most: every offset for which any
-verb that settles was so much as begun.
+lease that were acked without a gap before it was asked for. Without a commit it is what was acked so long ago that its
+member must have told the broker by itself, while that member polled, held the lease, and nothing was broken. What may
+be settled is the most: every offset for which any verb that settles was so much as begun.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ from mqbridge_conformance.checkers.log_facts import Logs, place
 from mqbridge_conformance.checkers.log_leases import GroupPlace, Lease, Leases
 from mqbridge_conformance.checkers.log_members import Groups
 from mqbridge_conformance.checkers.log_promises import loose_group
+from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["Promise", "Settling"]
 
+SETTLE_S: Final = 0.1
+"""How long verbs wait to be told, where nobody says how long."""
 SETTLING: Final = ("ack", "retry", "reject")
 """A retry may be the last one, and then it is dead-lettered."""
 
 
 class Promise(NamedTuple):
-    """`off` is the offset after the settled prefix; `ack` the invoke of the last verb that it rests on, `commit` the
-    end that says that it counts."""
+    """`off` is the offset after the settled prefix; `ack` the invoke of the last verb that it rests on, `asked` and
+    `commit` the ends of the operation that says that it counts: a commit, or a poll long after."""
 
     lease: Lease
     off: int
     ack: Event
     asked: Event
     commit: Event
+    how: str = "committed"
 
 
 class _Prefix:
@@ -74,22 +79,28 @@ class Settling:
     def __init__(self, history: History) -> None:
         self._leases = history.derived(Leases)
         self._logs = history.derived(Logs)
+        self._faults = history.derived(Faults)
         self.promises: list[Promise] = []
+        self.lapsed: list[Promise] = []
+        """What no commit speaks for, and what time does."""
         self.possible: dict[GroupPlace, dict[int, int]] = defaultdict(dict)
         """Offset -> from when on it may be settled."""
         self._prefixes: dict[Lease, _Prefix] = defaultdict(_Prefix)
         self._touched: dict[str, dict[Lease, None]] = defaultdict(dict)
+        self._told: dict[Lease, _Prefix] = defaultdict(_Prefix)
+        self._waiting: dict[str, dict[Lease, None]] = defaultdict(dict)
         self._all: dict[str, list[Lease]] = defaultdict(list)
         for lease in self._leases:
             self._all[lease.who].append(lease)
-        for event in history.of("commit", "seek", *SETTLING):
+        for event in history.of("commit", "seek", "poll", "revoked", "lost", "assigned", *SETTLING):
             if event.f == "commit":
                 if event.kind != "invoke":
                     self._committed(history, event)
-            elif event.f == "seek":
-                for lease in self._all[event.who]:
-                    if lease.at[1:] == place(event):
-                        self._prefixes[lease].begin_anew(lease, event.t)
+            elif event.f == "poll":
+                if event.kind == "ok":
+                    self._polled(history, event)
+            elif event.f in ("seek", "revoked", "lost", "assigned"):
+                self._ended(event)
             elif event.off is not None and event.dest is not None:
                 self._verb(history, event)
         self._by_delivery(history)
@@ -109,8 +120,41 @@ class Settling:
         lease = self._leases.of(event, group)
         if lease is not None:
             begun = history.invoke_of(event) or event
-            self._prefixes[lease].acked.setdefault(event.off or 0, (begun, event.t))
-            self._touched[event.who][lease] = None
+            for prefix in (self._prefixes[lease], self._told[lease]):
+                prefix.acked.setdefault(event.off or 0, (begun, event.t))
+            self._touched[event.who][lease] = self._waiting[event.who][lease] = None
+
+    def _ended(self, event: Event) -> None:
+        """A lease is over, or begins anew: what was settled under it and not yet told need not be told any more."""
+        for lease in [*self._waiting[event.who]]:
+            begins = event.f == "assigned" and event.lease == lease.lease
+            if lease.at[1:] == place(event) and not begins:
+                del self._waiting[event.who][lease]
+        if event.f == "seek":
+            for lease in self._all[event.who]:
+                if lease.at[1:] == place(event):
+                    for prefix in (self._prefixes[lease], self._told[lease]):
+                        prefix.begin_anew(lease, event.t)
+
+    def _polled(self, history: History, event: Event) -> None:
+        """What was settled long before a poll began that ended well."""
+        asked, client = history.invoke_of(event), self._logs.client(event)
+        if asked is None or client is None or not self._waiting[event.who]:
+            return
+        options = client.options
+        sessions = [float(options.get(name) or GRACE_S) for name in ("session_timeout_s", "max_poll_interval_s")]
+        by_t = asked.t - int((float(options.get("settle_interval_s") or SETTLE_S) + GRACE_S) * NS)
+        for lease in [*self._waiting[event.who]]:
+            prefix = self._told[lease]
+            ack = prefix.advance(lease, by_t)
+            if len(prefix.acked) <= prefix.at:
+                del self._waiting[event.who][lease]
+            if ack is None or self._prefixes[lease].distrusted_t >= ack.t:
+                continue
+            broken = self._faults.during(ack.t - int(GRACE_S * NS), event.t, event.proc)
+            if not broken and not self._faults.silent(event.who, min(sessions) / 2, ack.t, event.t):
+                how = f"settled, {(asked.t - ack.t) / NS:.0f} s before it polled again,"
+                self.lapsed.append(Promise(lease, prefix.order[prefix.at - 1] + 1, ack, asked, event, how))
 
     def _committed(self, history: History, event: Event) -> None:
         asked = history.invoke_of(event)

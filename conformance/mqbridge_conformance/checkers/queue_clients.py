@@ -81,17 +81,19 @@ class Trouble:
         self.killed: dict[str, int] = {}
         """Process -> when it was certainly dead."""
         self._killing: dict[str, int] = {}
-        shared: list[tuple[int, int]] = []
+        self.shared: list[tuple[int, int]] = []
+        """What all share was broken: from when until when."""
         for event in history.of("fault"):
             if event.kind == "invoke" or history.invoke_of(event) is None:
-                self._take(history, event, shared)
-        self._shared = _merged(shared)
+                self._take(history, event)
+        self._shared = _merged(
+            [(begin, over if over == NEVER else over + AFTERMATH_S * SECOND) for begin, over in self.shared]
+        )
 
-    def _take(self, history: History, fault: Event, shared: list[tuple[int, int]]) -> None:
+    def _take(self, history: History, fault: Event) -> None:
         what, at = fault.more.get("what"), str(fault.more.get("at"))
         if at not in self.last_event:
-            over = _healed(history, fault)
-            shared.append((fault.t, over if over == NEVER else over + AFTERMATH_S * SECOND))
+            self.shared.append((fault.t, _healed(history, fault)))
             return
         self.stopped[at] = min(fault.t, self.stopped.get(at, NEVER))
         end = history.end_of(fault) if fault.kind == "invoke" else fault

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from mqbridge_conformance.checkers.queue_clients import MANY, NEVER, Client, Trouble
+from mqbridge_conformance.checkers.queue_clients import AFTERMATH_S, MANY, NEVER, SECOND, Client, Trouble
 from mqbridge_conformance.checkers.queue_policies import Policy, policies
 from mqbridge_conformance.checkers.queue_routes import Routes
 from mqbridge_conformance.history import Event, History
@@ -147,6 +147,8 @@ class Facts:
         self._tags: dict[tuple[str, int | None], Lease] = {}
         self._marked: dict[str, list[Lease]] = {}
         self._committing: dict[tuple[str, int], list[Lease]] = {}
+        self._newest: dict[str, tuple[list[int], list[int]]] = {}
+        self._given: dict[str, list[Lease]] = {}
         self._found: dict[tuple[str, int], Counter[str | None]] = {}
         self._read()
         self.first_sends: dict[tuple[str, str | None], Event] = {}
@@ -195,6 +197,22 @@ class Facts:
     def calm(self, since: int, until: int) -> bool:
         """Was all that is shared sound in that time?"""
         return self.trouble.calm(since, until)
+
+    def sound(self, client: Client, since: int, until: int) -> bool:
+        """The same for one consumer's connection, which is sound again as soon as it brings what was sent after the
+        fault was over."""
+        return self.trouble.calm(since, until) or not any(
+            begin <= until and min(over + AFTERMATH_S * SECOND, self._proven(client, over)) >= since
+            for begin, over in self.trouble.shared
+        )
+
+    def _proven(self, client: Client, over: int) -> int:
+        """Until when a consumer had not been given anything that was sent after that time; `NEVER` if it never was."""
+        if client.who not in self._newest:
+            self._newest[client.who] = _newest(self, client)
+        times, sent = self._newest[client.who]
+        place = bisect_right(sent, over)
+        return times[place] - 1 if place < len(times) else NEVER
 
     def smooth(self, since: int, until: int) -> bool:
         """Was it calm, and did no consumer at all end without a good-bye?"""
@@ -289,6 +307,7 @@ class Facts:
             lease.known = event.t
         self._tags[event.who, event.tag] = lease
         self.story(event.dest, event.val).leases.append(lease)
+        self._given.setdefault(event.who, []).append(lease)
 
     def _poll(self, event: Event) -> None:
         client = self.clients.get(event.who)
@@ -400,6 +419,18 @@ class Facts:
 
     def __iter__(self) -> Iterator[Story]:
         return iter(self.stories.values())
+
+
+def _newest(facts: Facts, client: Client) -> tuple[list[int], list[int]]:
+    """Of what a consumer was given: when, and when it was sent, of each that was sent later than all before it."""
+    times: list[int] = []
+    sent: list[int] = []
+    for lease in facts._given.get(client.who, ()):
+        t = facts.first_sent(facts.story(client.dest, lease.event.val))
+        if t != NEVER and t < lease.t and (not sent or t > sent[-1]):
+            times.append(lease.t)
+            sent.append(t)
+    return times, sent
 
 
 def ttl_of(queue_s: float | None, send: Event) -> float | None:

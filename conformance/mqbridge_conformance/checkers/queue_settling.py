@@ -1,14 +1,15 @@
 """What is settled stays settled, one consumer at a time has a message, and none has more than it asked for.
 
 Anomalies: ``redelivery-after-settle``, ``concurrent-lease``, ``prefetch-bound``; ``duplicate`` is a count, unless the
-broker had the settlement, or at most once was asked for. A verb is a local mark: the broker certainly has it only when
-a later `commit` of the same consumer was ok, and a redelivery before that is counted.
+broker had the settlement, or at most once was asked for. A verb is a local mark: the broker certainly has it when a
+later `commit` of the same consumer was ok, or when that was left alone for so long that it must have told it by itself;
+a redelivery before that is counted.
 """
 
 from __future__ import annotations
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
-from mqbridge_conformance.checkers.queue_clients import NEVER
+from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
 from mqbridge_conformance.checkers.queue_facts import Facts, Lease, Story
 from mqbridge_conformance.checkers.queue_promises import AT_LEAST_ONCE, Promises
 from mqbridge_conformance.history import History
@@ -16,6 +17,8 @@ from mqbridge_conformance.history import History
 __all__ = ["check_leases", "check_prefetch"]
 
 _FINAL = ("ack", "reject")
+TOLD_NS = 10 * SECOND
+"""So much longer than it may a verb does not wait to be told."""
 _MARK_ONLY = "the verb was a local mark, and no commit says that the broker had it"
 _COPIED = "this engine writes messages anew, and one of its consumers died or was cut off meanwhile: there may be two"
 
@@ -59,7 +62,9 @@ class _Turns:
                 last = marked[-1]
                 text = f"{self._story.val!r} came again after {last.f} of attempt {last.event.attempt}"
                 witness = [*last.told, lease.event]
-                self._judge.find("redelivery-after-settle", self._story.dest, text, witness, legal=_MARK_ONLY)
+                copied = _copied(self._facts, self._promises, self._story, lease.t)
+                legal = copied if self._is_told(last, lease.t) else _MARK_ONLY
+                self._judge.find("redelivery-after-settle", self._story.dest, text, witness, legal)
             self._open.append(lease)
 
     def _move_on(self, t: int) -> None:
@@ -72,6 +77,15 @@ class _Turns:
                 still.append(lease)
         self._open = still
 
+    def _is_told(self, lease: Lease, t: int) -> bool:
+        """Had its consumer told the broker of the verb by then, for it lived on and nothing was in its way?"""
+        client = lease.client
+        if lease.verb is None or lease.lost != NEVER or client.shaken >= lease.t:
+            return False
+        told = lease.verb.t + int(client.settle_s * SECOND) + TOLD_NS
+        undisturbed = self._facts.sound(client, lease.t, told) and self._promises.held_safely(lease.t, told)
+        return told < min(t, client.closing, client.doubtful) and undisturbed
+
     def _certainly_held(self, lease: Lease, t: int) -> bool:
         client = lease.client
         return (
@@ -80,7 +94,7 @@ class _Turns:
             and lease.lost == NEVER
             and client.shaken < lease.t
             and (lease.verb is not None or not lease.event.more.get("handler"))
-            and self._facts.calm(lease.t, t)
+            and self._facts.sound(client, lease.t, t)
             and self._promises.held_safely(lease.t, t)
         )
 
@@ -150,7 +164,7 @@ def _bounded(facts: Facts, promises: Promises, judge: Judge, leases: list[Lease]
         if len(out) <= bound:
             continue
         oldest = min(held.t for held in out.values())
-        sound = facts.calm(oldest, lease.t) and promises.held_safely(oldest, lease.t)
+        sound = facts.sound(client, oldest, lease.t) and promises.held_safely(oldest, lease.t)
         if sound and client.shaken < oldest and lease.t < min(client.closing, client.doubtful):
             text = f"{client.who} has {len(out)} messages that it has not settled, and asked for {bound} at most"
             judge.find("prefetch-bound", client.dest, text, [held.event for held in out.values()], legal)

@@ -110,7 +110,7 @@ class World(Writing):
             self._open(f"m{len(self.members)}/c")
 
     def _open(self, who: str) -> Member:
-        self.story.consumer(who, on_gap="earliest")
+        self.story.consumer(who, on_gap="earliest", settle_interval_s=600)
         self.members.append(Member(who))
         return self.members[-1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -373,3 +374,77 @@ def test_where_nobody_looked_nobody_can_tell() -> None:
         story = half()
         story.did("delete", dest=dest, group=group)
         assert log_commits(story.history(), ALL_CLAIMED).outcome is Outcome.VALID
+
+
+# --- what was settled long ago
+
+
+def settled(seconds: float, **options: Any) -> Story:
+    """A member acks offsets 0 and 1 of 4, commits nothing, and polls each second for so long."""
+    story = Story().filled(4)
+    story.consumer("a/c", **options)
+    story.poll("a/c", 0, 1)
+    story.settle("a/c", 0, 1)
+    for _ in range(int(seconds)):
+        story.poll("a/c", ms=1000)
+    return story
+
+
+def heir(story: Story, first: int = 0) -> set[str]:
+    story.consumer("b/c")
+    story.poll("b/c")
+    story.poll("b/c", *range(first, 4))
+    return found(story)
+
+
+def test_what_was_settled_long_ago_is_not_lost() -> None:
+    """commit-lost: nobody committed it, and the member had had the time to tell it by itself."""
+    story = settled(12)
+    story.committed(0)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "commit-lost"
+    assert finding.text == "a/c settled, 11 s before it polled again, up to offset 2; afterwards the group is seen at 0"
+    assert [event.f for event in finding.witness] == ["ack", "poll", "committed"]
+    assert heir(settled(12)) == {"commit-lost"}
+    assert heir(settled(12), first=2) == set()
+    assert log_commits(settled(12).history(), ALL_CLAIMED).outcome is Outcome.VALID
+
+
+@pytest.mark.parametrize("options", [{}, {"settle_interval_s": 30.0}])
+def test_what_was_settled_just_now_may_come_again(options: dict[str, Any]) -> None:
+    """As long as its member may wait, and ten seconds more."""
+    assert heir(settled(9 if not options else 38, **options)) == set()
+    assert heir(settled(12 if not options else 42, **options)) == {"commit-lost"}
+
+
+EXCUSES: dict[str, Callable[[Story], object]] = {
+    "a fault": lambda story: story.fault("a"),
+    "a broker's fault": lambda story: story.fault("broker"),
+    "revoked": lambda story: story.say("ok", "revoked", "a", client="c", group="g", dest=TOPIC, part=0, lease=1),
+    "lost": lambda story: story.say("ok", "lost", "a", client="c", group="g", dest=TOPIC, part=0, lease=1),
+    "assigned anew": lambda story: story.say("ok", "assigned", "a", client="c", group="g", dest=TOPIC, part=0, lease=2),
+    "a seek": lambda story: story.did("seek", "a/c", dest=TOPIC, part=0, off=0),
+    "a failed commit": lambda story: story.commit("a/c", "fail"),
+    "silence": lambda story: story.wait(6000),
+}
+
+
+@pytest.mark.parametrize("what", EXCUSES)
+def test_what_excuses_that_it_was_not_told(what: str) -> None:
+    """The lease was over, the place was moved, something was broken, or the member was silent or heard that it was too
+    late."""
+    story = settled(5)
+    EXCUSES[what](story)
+    for _ in range(7):
+        story.poll("a/c", ms=1000)
+    assert heir(story) == set()
+
+
+def test_an_assignment_of_another_partition_excuses_nothing() -> None:
+    """Nor a lease of another topic that ended, nor the news that it still has its lease."""
+    story = settled(5)
+    for dest, part, f, lease in (("topic:u", 0, "revoked", 1), (TOPIC, 1, "lost", 1), (TOPIC, 0, "assigned", 1)):
+        story.say("ok", f, "a", client="c", group="g", dest=dest, part=part, lease=lease)
+    for _ in range(7):
+        story.poll("a/c", ms=1000)
+    assert heir(story) == {"commit-lost"}

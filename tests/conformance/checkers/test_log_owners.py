@@ -254,3 +254,46 @@ def test_what_was_settled_before_the_handover_may_be_committed_after_it() -> Non
     story.poll("b/c", 1, lease=1)
     story.commit("a/c")
     assert found(story) == set()
+
+
+# --- streams
+
+
+def streamed(story: Story, who: str, *offs: int, ms: float = 100, **more: Any) -> None:
+    """Deliveries without a poll, so long after each other."""
+    proc = who.partition("/")[0]
+    for off in offs:
+        story.wait(ms)
+        key, val = story.records["topic:t", 0, off]
+        facts: dict[str, Any] = {"client": "c", "group": "g", "dest": "topic:t", "part": 0, "off": off, "lease": 1}
+        story.say("ok", "deliver", proc, **facts, key=key, val=val, more=more)
+
+
+def test_a_stream_that_goes_on_after_another_has_got_it() -> None:
+    """double-ownership: the last one was asked for more than a moment after the other was given something."""
+    story = members()
+    streamed(story, "a/c", 0, 1)
+    story.poll("b/c", 2, lease=1)
+    streamed(story, "a/c", 3, 4, 5, ms=900)
+    (finding,) = findings(story.history(), CHECKS)
+    assert finding.anomaly == "double-ownership"
+    assert [(event.proc, event.off) for event in finding.witness] == [("a", 1), ("b", 2), ("a", 5)]
+
+
+def test_what_is_left_of_a_block_is_no_proof() -> None:
+    """No double-ownership within a moment, of what workers take in turns, or of a stream that was silent."""
+    story = members()
+    streamed(story, "a/c", 0, 1)
+    story.poll("b/c", 2, lease=1)
+    streamed(story, "a/c", 3, 4, 5, ms=200)
+    assert found(story) == set()
+    story = members()
+    streamed(story, "a/c", 0, 1, handler=True)
+    story.poll("b/c", 2, lease=1)
+    streamed(story, "a/c", 3, 4, 5, ms=900, handler=True)
+    assert found(story) == set()
+    story = members()
+    streamed(story, "a/c", 0, 1)
+    story.poll("b/c", 2, lease=1)
+    streamed(story, "a/c", 3, 4, 5, ms=6000)
+    assert found(story) == set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.conformance.checkers.queue_tale import COPYING, LETTERS, QUEUE, Taken, Taker, Tale
@@ -422,3 +424,104 @@ def test_without_the_claim_it_is_counted() -> None:
     taker.take("a", "b")
     taker.nothing()
     assert (tale.errors(), tale.counted()) == ([], ["prefetch-bound"])
+
+
+# --- what was settled long ago
+
+
+def marked(seconds: float, **options: Any) -> tuple[Tale, Taker]:
+    """Acked, not committed, and its consumer lives on for so long."""
+    tale = story()
+    taker = tale.consumer(proc="w", **options)
+    taker.one("m").ack()
+    tale.wait(seconds)
+    return tale, taker
+
+
+@pytest.mark.parametrize("options", [{}, {"settle_interval_s": 30.0}])
+def test_what_was_settled_long_ago_does_not_come_again(options: dict[str, Any]) -> None:
+    """As long as its consumer may wait, and ten seconds more, it may; then it must have told the broker by itself."""
+    for seconds, errors in ((9, []), (12, ["redelivery-after-settle"])):
+        tale, taker = marked(seconds + options.get("settle_interval_s", 0.0), **options)
+        taker.nothing()
+        tale.consumer("d").one("m", attempt=2, redelivered=True)
+        assert tale.errors() == errors
+        assert tale.counted() == ([] if errors else ["redelivery-after-settle"])
+
+
+@pytest.mark.parametrize("how", ["killed", "closed", "fault", "commit failed", "lost"])
+def test_what_excuses_that_it_was_not_told(how: str) -> None:
+    """Its consumer ended in that time, the broker failed, or it heard that it was too late."""
+    tale, taker = marked(5)
+    if how == "killed":
+        taker.kill()
+    elif how == "closed":
+        taker.close()
+    elif how == "fault":
+        tale.fault("kill", "broker")
+        tale.heal("kill", "broker")
+    elif how == "commit failed":
+        taker.commit("info")
+    else:
+        tale.producer("q").send("n")
+        taker.one("n").ack("fail")
+    tale.wait(60)
+    tale.write("w", "ok", "flush")
+    tale.consumer("d").one("m", attempt=2, redelivered=True)
+    assert "redelivery-after-settle" not in tale.errors()
+    assert "redelivery-after-settle" in tale.counted()
+
+
+# --- after a fault
+
+
+def healed(*after: str) -> tuple[Tale, Taker]:
+    """A fault that is over; a consumer is given what was sent after it."""
+    tale = story("before", "m")
+    taker = tale.consumer(proc="w")
+    tale.fault("cut", "link")
+    tale.heal("cut", "link")
+    tale.producer("q").send(*after)
+    return tale, taker
+
+
+def test_a_connection_that_brings_what_was_sent_after_a_fault_is_sound() -> None:
+    """concurrent-lease of what it was given with that or after it, though the fault was over only a moment before."""
+    for first in (("new",), ("new", "m")):
+        tale, taker = healed("new")
+        taker.take(*first)
+        tale.consumer("d").one(first[-1], attempt=2, redelivered=True)
+        alive(tale)
+        assert tale.errors() == ["concurrent-lease"]
+
+
+def test_a_connection_that_may_be_broken_may_have_lost_it() -> None:
+    """No concurrent-lease of what was given before that, by who brings only what is old, or by another's news."""
+    tale, taker = healed("new")
+    taker.take("m")
+    taker.take("new")
+    tale.consumer("d").one("m", attempt=2, redelivered=True)
+    alive(tale)
+    assert tale.errors() == []
+    tale, taker = healed("new")
+    taker.take("before", "m")
+    other = tale.consumer("d")
+    other.take("new")
+    other.one("m", attempt=2, redelivered=True)
+    alive(tale)
+    assert tale.errors() == []
+
+
+def test_a_prefetch_is_bounded_soon_after_a_fault() -> None:
+    """prefetch-bound, by the same news."""
+    tale = story()
+    taker = tale.consumer(proc="w", prefetch=2)
+    tale.fault("cut", "link")
+    tale.heal("cut", "link")
+    tale.producer("q").send("a", "b", "c", "d")
+    taker.take("m", "a", "b")
+    alive(tale)
+    assert tale.errors() == []
+    taker.take("c", "d")
+    alive(tale)
+    assert tale.errors() == ["prefetch-bound"]
