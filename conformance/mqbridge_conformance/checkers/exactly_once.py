@@ -16,6 +16,7 @@ from typing import Final
 
 from mqbridge_conformance.checkers.judging import Checker, Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, Transaction, in_order
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
 from mqbridge_conformance.checkers.queue_facts import Facts
 from mqbridge_conformance.history import Event, History, Operation
@@ -50,6 +51,7 @@ def _operations(history: History, f: str) -> list[Operation]:
 # --- effects
 
 
+@each_life
 def check_effects(history: History, profile: Profile) -> Judgement:
     """EOS-dup and EOS-lost, for each place that effects are written to."""
     judge = Judge("exactly-once-effects", profile)
@@ -159,6 +161,7 @@ def _missing(judge: Judge, profile: Profile, inputs: _Inputs, place: str, effect
 # --- transactions
 
 
+@each_life
 def check_transactions(history: History, profile: Profile) -> Judgement:
     """torn-transaction: of the sends and offsets of one transaction some are there and some are not."""
     judge = Judge("exactly-once-transactions", profile)

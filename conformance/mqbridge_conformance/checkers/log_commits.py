@@ -16,6 +16,7 @@ from operator import itemgetter
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, evidence
 from mqbridge_conformance.checkers.log_leases import GroupPlace, Lease, Leases
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_members import Group, Groups
 from mqbridge_conformance.checkers.log_promises import loose_group
 from mqbridge_conformance.checkers.log_settling import Promise, Settling
@@ -24,6 +25,7 @@ from mqbridge_conformance.history import Event, History
 __all__ = ["log_commits"]
 
 
+@each_life
 def log_commits(history: History, profile: Profile) -> Judgement:
     """commit-regression, commit-lost, handover-gap, committed-too-far."""
     judge = Judge("log-commits", profile)

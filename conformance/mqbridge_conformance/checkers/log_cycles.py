@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, in_order
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_promises import uncommitted_too
 from mqbridge_conformance.history import Event, History
 
@@ -27,6 +28,7 @@ Graph: TypeAlias = dict[Node, dict[Node, tuple[Event, ...]]]
 INTERLEAVED = "writes of transactions interleave on every engine"
 
 
+@each_life
 def log_cycles(history: History, profile: Profile) -> Judgement:
     """G0 and G1c."""
     judge = Judge("log-cycles", profile)

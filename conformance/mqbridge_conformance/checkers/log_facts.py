@@ -2,8 +2,7 @@
 
 The rule: facts, no verdicts. A value that was sent to a destination once is an identity: whoever wrote it and whoever
 saw it are found by it. One that was sent more often is none, and is left out of everything that asks who wrote what.
-What was written in a transaction is as its transaction is. A destination that was deleted and made again has two
-lives, which offsets do not tell apart: nothing is said of it.
+What was written in a transaction is as its transaction is.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from mqbridge_conformance.checkers.log_lives import born_as
 from mqbridge_conformance.history import Damaged, Event, History, Payload
 
 __all__ = [
@@ -147,6 +147,11 @@ class Log:
         self.grown = False
 
     @property
+    def name(self) -> str:
+        """What messages say that belong here: the same in all lives of the topic."""
+        return born_as(self.dest)
+
+    @property
     def compacted(self) -> bool:
         return "compact" in str(self.spec.get("cleanup") or "")
 
@@ -277,7 +282,6 @@ class Logs:
         self.history = history
         self.logs: dict[str, Log] = {}
         self.deleted = _deleted(history)
-        self.recreated = _recreated(history, self.deleted)
         self.clients = {client.who: client for client in _clients(history)}
         self.transactions = _transactions(history)
         self._payloads: dict[str, Payload | None] = {}
@@ -300,7 +304,7 @@ class Logs:
         return client is not None and client.options.get("isolation") != "read_uncommitted"
 
     def judged(self, dest: str) -> bool:
-        return dest.startswith("topic:") and dest not in self.recreated
+        return dest.startswith("topic:")
 
     def _log(self, dest: str) -> Log:
         found = self.logs.get(dest)
@@ -403,12 +407,6 @@ def _deleted(history: History) -> dict[str, int]:
         if operation.invoke.dest is not None and operation.outcome != "fail":
             found.setdefault(operation.invoke.dest, operation.invoke.t)
     return found
-
-
-def _recreated(history: History, deleted: Mapping[str, int]) -> set[str]:
-    """Destinations that were there again after they were deleted."""
-    later = history.of("declare", "deliver", "stored") if deleted else []
-    return {event.dest for event in later if event.dest is not None and event.t > deleted.get(event.dest, math.inf)}
 
 
 def _clients(history: History) -> Iterator[Client]:

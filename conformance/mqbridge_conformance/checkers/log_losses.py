@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, Sent, in_order
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_members import Group, Groups
 from mqbridge_conformance.checkers.log_promises import loose_group, unconfirmed
 from mqbridge_conformance.checkers.log_runs import Run, Runs
@@ -26,6 +27,7 @@ __all__ = ["log_losses"]
 SHOWN = 3
 
 
+@each_life
 def log_losses(history: History, profile: Profile) -> Judgement:
     """lost-write and unseen."""
     judge = Judge("log-losses", profile)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import SHOWN, Log, Logs, Place, evidence, in_order, told
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_promises import may_reorder, not_claimed
 from mqbridge_conformance.checkers.log_replays import against_their_log
 from mqbridge_conformance.checkers.log_runs import Run, Runs, Step
@@ -20,6 +21,7 @@ from mqbridge_conformance.history import Event, History, Payload
 __all__ = ["log_order"]
 
 
+@each_life
 def log_order(history: History, profile: Profile) -> Judgement:
     """Steps and gaps within each run; replays against each other and their log; keys as delivered."""
     judge = Judge("log-order", profile)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, in_order
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_payloads import buries, is_damaged
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["log_origin"]
 
 
+@each_life
 def log_origin(history: History, profile: Profile) -> Judgement:
     """See the module; one finding a value and topic."""
     judge = Judge("log-origin", profile)
@@ -56,7 +58,7 @@ def _unsent(logs: Logs, log: Log, first: Mapping[str | None, Event], judge: Judg
         if (sent is not None and sent.t <= event.t) or event.val in told:
             continue
         payload = logs.payload(event.val)
-        if payload is not None and payload.dest != log.dest and not buries(logs, log.dest):
+        if payload is not None and payload.dest != log.name and not buries(logs, log.dest):
             continue
         if is_damaged(event.val):
             continue

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Logs, in_order
 from mqbridge_conformance.checkers.log_leases import Lease, Leases
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_promises import not_claimed
 from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults
 from mqbridge_conformance.checkers.log_settling import Settling
@@ -20,6 +21,7 @@ from mqbridge_conformance.history import Event, History
 __all__ = ["log_owners"]
 
 
+@each_life
 def log_owners(history: History, profile: Profile) -> Judgement:
     """double-ownership and zombie-commit."""
     judge = Judge("log-owners", profile)

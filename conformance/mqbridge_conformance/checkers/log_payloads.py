@@ -12,12 +12,14 @@ from collections.abc import Iterator
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, in_order
+from mqbridge_conformance.checkers.log_lives import born_as, each_life
 from mqbridge_conformance.checkers.log_promises import may_reorder, not_claimed, unconfirmed
 from mqbridge_conformance.history import Damaged, Event, History, Payload
 
 __all__ = ["buries", "is_damaged", "log_payloads"]
 
 
+@each_life
 def log_payloads(history: History, profile: Profile) -> Judgement:
     """See the module."""
     judge = Judge("log-payloads", profile)
@@ -86,7 +88,7 @@ def _key_of(log: Log, judge: Judge) -> None:
 
 def buries(logs: Logs, dest: str) -> bool:
     """Is it a topic of dead letters? One that consumers were told of, or that has its name from a group."""
-    return dest.endswith(".dlq") or dest in logs.burial_grounds
+    return born_as(dest).endswith(".dlq") or born_as(dest) in logs.burial_grounds
 
 
 def _destination(logs: Logs, log: Log, judge: Judge) -> None:
@@ -94,7 +96,7 @@ def _destination(logs: Logs, log: Log, judge: Judge) -> None:
     told: set[str] = set()
     for event in log.reads:
         payload = logs.payload(event.val)
-        if payload is None or payload.dest == log.dest or event.val in told:
+        if payload is None or payload.dest == log.name or event.val in told:
             continue
         if event.val in log.written or event.val in log.repeated or event.more.get("death"):
             continue

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Client, Log, Logs, Place, Sent, in_order, place
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_members import Group, Groups
 from mqbridge_conformance.checkers.log_promises import unconfirmed
 from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults, Run, Runs
@@ -28,6 +29,7 @@ STARVED_S: Final = 30.0
 """So long, or twice the longest session of the group, without anything."""
 
 
+@each_life
 def log_progress(history: History, profile: Profile) -> Judgement:
     """consume-counts, realtime-lag, starvation."""
     judge = Judge("log-progress", profile)

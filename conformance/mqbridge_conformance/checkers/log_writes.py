@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.log_facts import Log, Logs, Sent, in_order
+from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_promises import (
     may_reorder,
     may_repeat,
@@ -25,6 +26,7 @@ from mqbridge_conformance.history import Event, History
 __all__ = ["log_writes"]
 
 
+@each_life
 def log_writes(history: History, profile: Profile) -> Judgement:
     """See the module."""
     judge = Judge("log-writes", profile)
@@ -39,7 +41,7 @@ def log_writes(history: History, profile: Profile) -> Judgement:
         _aborted(logs, log, profile, judge)
         _real_time(logs, log, profile, judge)
         _by_client(logs, log, profile, judge)
-    judge.count("made_again", len(logs.recreated))
+    judge.count("made_again", sum(log.name != log.dest for log in logs))
     return judge.judgement()
 
 

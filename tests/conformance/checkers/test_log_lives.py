@@ -1,0 +1,162 @@
+"""Topics that were deleted and made again: what is wrong in one life is found, and what may belong to either is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mqbridge_conformance.checkers import Finding, Profile
+from mqbridge_conformance.checkers.log_catalogue import LOG_CHECKERS
+from mqbridge_conformance.checkers.log_lives import Lives, born_as
+from mqbridge_conformance.history import Kind
+from tests.conformance.checkers.stories import ALL_CLAIMED, TOPIC, Story, findings, value
+
+SECOND = f"{TOPIC}, life 2"
+
+
+def errors(story: Story, profile: Profile = ALL_CLAIMED) -> list[Finding]:
+    return [finding for finding in findings(story.history(), LOG_CHECKERS, profile) if not finding.legal]
+
+
+def found(story: Story) -> list[str]:
+    return sorted({finding.anomaly for finding in errors(story)})
+
+
+def deleted(story: Story, outcome: Kind = "ok") -> Story:
+    """And made again."""
+    story.did("delete", dest=TOPIC, outcome=outcome)
+    story.records.clear()
+    story.declare(TOPIC, partitions=1)
+    return story
+
+
+def twice(second: int = 3) -> Story:
+    """Offsets 0 to 3 in one life, and other values at the same offsets in the next."""
+    story = deleted(looked(Story().filled(4)))
+    for off in range(second):
+        story.send(value(10 + off), off)
+    return story
+
+
+def looked(story: Story, without: tuple[int, ...] = ()) -> Story:
+    story.look(without=without)
+    return story
+
+
+def test_two_lives_are_two_topics() -> None:
+    """The same offsets, the keys, the groups begin anew: nothing is wrong."""
+    story = twice()
+    story.consumer()
+    story.poll("c", 0, 1, 2)
+    story.settle("c", 0, 1, 2)
+    story.commit("c")
+    story.committed(3)
+    story.replay()
+    story.poll("r", 0, 1, 2, lease=None)
+    story.read_out()
+    story.look()
+    assert found(story) == []
+
+
+def test_a_history_without_a_second_life_is_left_as_it_is() -> None:
+    """Not deleted, deleted for good, or a deletion that failed."""
+    story = looked(Story().filled(2))
+    assert story.history().derived(Lives).made_again == 0
+    story.did("delete", dest=TOPIC, outcome="fail")
+    story.look()
+    story.did("delete", dest=TOPIC)
+    history = story.history()
+    assert history.derived(Lives).history is history
+
+
+@pytest.mark.parametrize("life", [1, 2])
+def test_what_is_wrong_in_one_of_them_is_found(life: int) -> None:
+    """lost-write, phantom, inconsistent-offsets: where it was, by the events as they were told."""
+    story = Story().filled(4)
+    if life == 2:
+        story = twice(4)
+    story.put(2, "nobody sent this")
+    story.look(without=(1,))
+    if life == 1:
+        deleted(story)
+    wrong = errors(story)
+    assert {finding.anomaly for finding in wrong} == {"lost-write", "phantom", "inconsistent-offsets"}
+    assert {born_as(finding.where).partition("/")[0] for finding in wrong} == {TOPIC}
+    assert all(finding.where.startswith(SECOND) == (life == 2) for finding in wrong)
+    told = set(map(id, story.events))
+    assert all(id(event) in told for finding in wrong for event in finding.witness)
+
+
+def test_what_the_first_life_had_is_not_in_the_second() -> None:
+    """phantom: it was sent before the topic was deleted, and is there afterwards."""
+    story = twice()
+    story.put(3, value(1))
+    story.look()
+    assert found(story) == ["phantom"]
+
+
+def test_a_group_is_judged_in_each_life() -> None:
+    """What a consumer that was opened in the second was not given: lost-write, poll-skip, unseen; committed-too-far."""
+    story = twice()
+    story.consumer()
+    story.poll("c", 0)
+    story.poll("c", 2)
+    story.committed(3)
+    story.drained()
+    assert found(story) == ["committed-too-far", "lost-write", "poll-skip", "unseen"]
+
+
+def test_what_may_belong_to_either_is_left_out() -> None:
+    """A send, a look and a poll that were under way, and a consumer that was opened before."""
+    story = Story().filled(2)
+    story.consumer()
+    story.poll("c", 0)
+    send = story.begin(value(5))
+    look = story.say("invoke", "looked", dest=TOPIC)
+    deleted(story)
+    story.end(send, 0)
+    for off, val in ((0, value(5)), (1, "old")):
+        story.say("ok", "stored", op=look, dest=TOPIC, part=0, off=off, key="k", val=val)
+    story.say("ok", "looked", op=look, dest=TOPIC)
+    story.put(0, value(5))
+    story.put(1, value(6))
+    story.poll("c", 1, vals={1: "left over"})
+    story.send(value(6), 1)
+    story.look()
+    assert found(story) == []
+
+
+@pytest.mark.parametrize("end", ["info", None])
+def test_a_deletion_of_which_nobody_knows(end: Kind | None) -> None:
+    """The first life is judged until it began, and nothing after that."""
+    story = looked(Story().filled(2), without=(1,))
+    if end is None:
+        story.say("invoke", "delete", dest=TOPIC)
+        story.declare(TOPIC, partitions=1)
+    else:
+        deleted(story, end)
+    story.put(0, "whatever")
+    story.look()
+    assert found(story) == ["lost-write"]
+
+
+def test_a_third_life_and_a_consumer_of_two_topics() -> None:
+    """Each deletion begins another; who reads from several topics reads from each of them as it is then."""
+    story = deleted(twice())
+    story.declare("topic:u", partitions=1)
+    more: dict[str, Any] = {"sources": [TOPIC, "topic:u"]}
+    story.consumer(**more)
+    story.send(value(20), 0)
+    story.send(value(21), 1)
+    story.send(value(1, dest="topic:u"), 0, dest="topic:u")
+    story.poll("c", 0, 1)
+    story.poll("c", 0, dest="topic:u")
+    story.drained()
+    story.drained(dest="topic:u")
+    assert found(story) == []
+    story.send(value(22), 2)
+    story.poll("c")
+    story.drained()
+    (finding,) = errors(story)
+    assert (finding.anomaly, finding.where) == ("unseen", f"{TOPIC}, life 3 in group g")
