@@ -57,7 +57,8 @@ TOPICS: dict[Cap, Support] = {
     Cap.READ_COMMITTED: direct("isolation.level", "what other clients write in transactions; it is set explicitly"),
     Cap.ACKS_LEADER: direct("acks=1", "without idempotence; nothing is sent twice unless on_unknown='resend'"),
     Cap.ACKS_NONE: direct("acks=0", "without idempotence; confirmed means handed to the socket"),
-    Cap.MIN_INSYNC: direct("min.insync.replicas"),
+    # Partition.effectiveMinIsr: a topic of one replica with min_insync=2 takes acks='all' (seen on 4.3.1).
+    Cap.MIN_INSYNC: direct("min.insync.replicas", "of a topic with fewer replicas than that, all it has"),
     Cap.RETENTION_BY_AGE: direct("retention.ms, whole segments", "the segment that is written to stays"),
     Cap.RETENTION_BY_SIZE: direct("retention.bytes, whole segments", "of each partition"),
     Cap.COMPACTION: direct("cleanup.policy=compact", "records need a key; the newest segment is not compacted"),

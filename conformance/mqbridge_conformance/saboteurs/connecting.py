@@ -24,6 +24,7 @@ __all__ = [
     "HidesNativesOfMembers",
     "RefusesNothing",
     "emulates_anyway",
+    "hides_states",
     "lets_anybody_in",
 ]
 
@@ -49,6 +50,16 @@ def emulates_anyway(request: spi.ConnectRequest, strikes: Strikes) -> spi.Connec
     if request.emulation != "forbid" or not strikes.here(request.url.text):
         return request
     return replace(request, emulation="allow")
+
+
+def hides_states(request: spi.ConnectRequest, strikes: Strikes) -> spi.ConnectRequest:
+    """S74: nobody is told that the broker is away."""
+
+    def told(state: spi.State, reason: str) -> None:
+        if state != "reconnecting" or not strikes.here(request.url.text, state=state):
+            request.on_state(state, reason)
+
+    return replace(request, on_state=told)
 
 
 class _Lenient(mq.Capabilities):

@@ -112,6 +112,7 @@ _KILLERS: Final = {
     "S71": "crash-redelivers",
     "S72": "out-of-order-ack",
     "S73": "several-topics",
+    "S74": "states-told",
 }
 
 KILLERS: Final[frozenset[tuple[str, str]]] = frozenset(

@@ -3,6 +3,7 @@
 from mqbridge_conformance.scenarios.lifecycle.closing import close_flushes, close_from_another_thread, unseen_failures
 from mqbridge_conformance.scenarios.lifecycle.pressure import back_pressure, confirmed_in_a_pipeline
 from mqbridge_conformance.scenarios.lifecycle.restart import resumes_after_restart
+from mqbridge_conformance.scenarios.lifecycle.states import states_told
 from mqbridge_conformance.scenarios.lifecycle.stopping import run_drains
 
 __all__ = ["ALL"]
@@ -15,4 +16,5 @@ ALL = (
     back_pressure,
     confirmed_in_a_pipeline,
     resumes_after_restart,
+    states_told,
 )
