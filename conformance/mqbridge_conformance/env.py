@@ -66,6 +66,7 @@ class Env:
                 "scenario": scenario.name,
                 "seed": seed,
                 "guarantee": scenario.guarantee,
+                "patience_s": patience_s,
                 "legal": dict(scenario.legal),
                 "claims": {cap.value: support.level.value for cap, support in self.bus.capabilities.items()},
             },

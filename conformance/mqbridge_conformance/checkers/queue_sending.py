@@ -6,20 +6,19 @@ an end, although its producer lived on long enough), ``limit-exceeded`` (a queue
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from mqbridge_conformance.checkers.judging import Judge, Judgement, Profile
 from mqbridge_conformance.checkers.queue_clients import NEVER, SECOND
 from mqbridge_conformance.checkers.queue_facts import Facts, Send
-from mqbridge_conformance.history import Event, History
+from mqbridge_conformance.history import Event, History, Operation
 
 __all__ = ["check_limits", "check_sends"]
 
 DELIVERY_TIMEOUT_S: Final = 120.0
 MAX_BLOCK_S: Final = 60.0
 LATE_S: Final = 10.0
-CALLBACK_NS: Final = 5 * SECOND
-"""A callback may be told so much later than the flush that waited for it."""
 
 
 def check_sends(history: History, profile: Profile) -> Judgement:
@@ -27,12 +26,12 @@ def check_sends(history: History, profile: Profile) -> Judgement:
     facts, judge = history.derived(Facts), Judge("queue-sends", profile)
     reported = "" if profile.has("UNROUTABLE_REPORTED") else "this engine does not claim to report them"
     confirms = "" if profile.has("CONFIRMED_SEND") else "this engine claims no confirms"
-    flushed = _flushed(history)
+    flushes = _Flushes(history)
     for operation in history.operations("send"):
         send, end = operation
         judge.count("sends")
         if end is None:
-            last = _proof_of_life(facts, send, flushed)
+            last = _proof_of_life(facts, send, flushes)
             if last is not None:
                 text = f"{send.val!r} was sent by {send.who}, which lived on, and its send never ended"
                 judge.find("confirm-never", send.dest or "", text, [send, last], confirms)
@@ -44,29 +43,51 @@ def check_sends(history: History, profile: Profile) -> Judgement:
     return judge.judgement()
 
 
-def _flushed(history: History) -> dict[str, Event]:
-    """Producer -> the last flush or close that was ok, by its invoke."""
-    flushed: dict[str, Event] = {}
-    for operation in (*history.operations("flush"), *history.operations("close")):
-        if operation.outcome == "ok":
-            earlier = flushed.get(operation.invoke.who)
-            if earlier is None or earlier.t < operation.invoke.t:
-                flushed[operation.invoke.who] = operation.invoke
-    return flushed
+class _Flushes:
+    """When producers were flushed or closed with success, and what was told of them afterwards.
+
+    Their callbacks are called one after another. So one that is told of a send that was taken, and began after a flush
+    had ended, was told before of all that the flush had waited for, or never will be.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._flushes: dict[str, list[tuple[int, Event]]] = {}
+        self._told: dict[str, Operation] = {}
+        for operation in (*history.operations("flush"), *history.operations("close")):
+            if operation.end is not None and operation.outcome == "ok":
+                self._flushes.setdefault(operation.invoke.who, []).append((operation.invoke.t, operation.end))
+        for flushes in self._flushes.values():
+            flushes.sort(key=lambda flush: flush[0])
+        for operation in history.operations("send"):
+            if operation.outcome == "ok":  # what was refused may have been told by the call itself
+                self._told[operation.invoke.who] = operation  # the last that began
+
+    def after(self, send: Event) -> Event | None:
+        """The end of the first flush that began after a send."""
+        flushes = self._flushes.get(send.who, [])
+        place = bisect_right(flushes, send.t, key=lambda flush: flush[0])
+        return flushes[place][1] if place < len(flushes) else None
+
+    def told_later(self, who: str, t: int) -> Event | None:
+        """The end of a send of that producer that began after a time."""
+        told = self._told.get(who)
+        return None if told is None or told.invoke.t <= t else told.end
 
 
-def _proof_of_life(facts: Facts, send: Event, flushed: dict[str, Event]) -> Event | None:
-    """What shows that its producer had time to hear of it: a flush that ended well, or its time limits, and its
-    process alive and well some time after."""
+def _proof_of_life(facts: Facts, send: Event, flushes: _Flushes) -> Event | None:
+    """What shows that its producer had heard of it: a flush that ended well, and then the end of a later send, or the
+    patience of the run; or its time limits. Its process is alive and well in the time of each."""
     stopped = facts.trouble.stopped.get(send.proc, NEVER)
     last = facts.trouble.last_event.get(send.proc)
     if last is None or stopped <= last.t:
         return None
-    flush = flushed.get(send.who)
-    if flush is not None and flush.t > send.t:
-        end = facts.history.end_of(flush)
-        if end is not None and last.t > end.t + CALLBACK_NS:
-            return end
+    flush = flushes.after(send)
+    if flush is not None:
+        told, patience_s = flushes.told_later(send.who, flush.t), facts.history.header.get("patience_s")
+        if told is not None:
+            return told
+        if patience_s is not None and last.t > flush.t + int(float(patience_s) * SECOND):
+            return flush
     opened = facts.producers.get(send.who)
     more = {} if opened is None else opened.more
     limit_s = float(more.get("delivery_timeout_s") or DELIVERY_TIMEOUT_S)

@@ -76,7 +76,8 @@ class Event(NamedTuple):
 
 FIELDS: Final[Mapping[str, str]] = {
     # the run and what exists
-    "run": "more: run, engine, target, scenario, seed, claims {capability: level}, legal {anomaly: reason}, ...",
+    "run": "more: run, engine, target, scenario, seed, claims {capability: level}, legal {anomaly: reason}, "
+    "patience_s (so long it waits for what must happen), ...",
     "declare": "dest; more: the specification (partitions; max_attempts, dead_letter, message_ttl_s, ...)",
     "delete": "dest, or group",
     "delete_records": "dest; more: before {partition: offset}",

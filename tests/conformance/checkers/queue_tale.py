@@ -40,7 +40,8 @@ class Tale:
         self.now = 1_000_000 * MS
         self.events: list[Event] = []
         self._seqs: dict[str, int] = {}
-        self.write("main", "ok", "run", more={"run": "r", "claims": DIRECT if claims is None else claims, **header})
+        told = {"run": "r", "claims": DIRECT if claims is None else claims, "patience_s": 5.0}
+        self.write("main", "ok", "run", more={**told, **header})
 
     def write(self, proc: str, kind: Any, f: str, **fields: Any) -> Event:
         self.now += MS

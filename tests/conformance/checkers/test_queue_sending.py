@@ -155,6 +155,46 @@ def test_a_flush_that_ended_well_has_heard_of_all() -> None:
         assert tale.errors() == []
 
 
+def test_a_flush_is_believed_after_the_patience_of_the_run() -> None:
+    """As the run tells it; where it tells none, only the limits of the producer count."""
+    for patience_s, errors in ((60.0, []), (9.0, ["confirm-never"]), (None, [])):
+        tale = Tale(patience_s=patience_s)
+        producer = tale.producer()
+        producer.begin("m")
+        producer.done("flush")
+        tale.wait(10)
+        tale.queue("queue:another")
+        assert tale.errors() == errors
+
+
+def test_who_is_told_of_a_later_send_has_been_told_of_all_before_the_flush() -> None:
+    """At once: callbacks come one after another. Not of a send that began before the flush had ended, of another
+    producer's, or of one that has no end either or was refused, maybe by the call itself."""
+    outcomes = {"after": "ok", "unanswered": None, "refused": "fail"}
+    for later in ("after", "before", "another", "unanswered", "refused"):
+        tale = Tale()
+        tale.queue()
+        producer = tale.producer()
+        producer.begin("m")
+        early = producer.begin("n") if later == "before" else None
+        producer.done("flush")
+        if early is not None:
+            early()
+        elif later == "another":
+            tale.producer("q").send("n")
+        else:
+            producer.send("n", outcome=outcomes[later])
+        assert tale.errors() == (["confirm-never"] if later == "after" else [])
+    tale = Tale()
+    producer = tale.producer()
+    producer.begin("m")
+    producer.done("flush")
+    producer.send("n")
+    producer.done("flush")
+    (found,) = [found for judgement in tale.judgements() for found in judgement.errors]
+    assert [(event.f, event.kind) for event in found.witness] == [("send", "invoke"), ("send", "ok")]
+
+
 def test_a_flush_before_the_send_says_nothing() -> None:
     """It heard of what was before it."""
     tale = Tale()
