@@ -1,8 +1,9 @@
 """How long the conformance suite's checkers take over a history: a rough measure, not a test.
 
-The rule: the history is one that a run leaves in which all goes well: producers whose sends are confirmed, a group of
-two that settles and commits, a replay, and an observer's look. The size counts sends, polls, acks and commits; all
-checkers judge it, one after the other, after it was saved and loaded as a run's history is.
+The rule: the history is one that a run leaves in which all goes well: a producer whose sends are confirmed, a group of
+two that settles and commits, a replay, and observers' looks; and, for a third of it, a queue with a consumer. The size
+counts sends, polls, acks and commits; all checkers judge it, one after the other, after it was saved and loaded as a
+run's history is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mqbridge_conformance.checkers import Profile
 from mqbridge_conformance.checkers.catalogue import ALL
 from mqbridge_conformance.history import Event, History, Payload, load
 
-TOPIC = "topic:orders"
+TOPIC, QUEUE = "topic:orders", "queue:emails"
 PARTITIONS, PER_POLL = 6, 100
 CLAIMED = Profile(engine="none", claims={str(capability): "direct" for capability in Capability})
 
@@ -45,7 +46,7 @@ class Writer:
 
 
 def made(operations: int) -> Iterator[Event]:
-    """About so many operations: a send and an ack each for half of them."""
+    """About so many operations: a send and an ack each for half of them, of which a third goes through a queue."""
     main, members = Writer("main"), [Writer("one"), Writer("two")]
     yield main.write("ok", "run", more={"run": "bench"})
     yield main.write("ok", "declare", dest=TOPIC, more={"partitions": PARTITIONS})
@@ -57,7 +58,8 @@ def made(operations: int) -> Iterator[Event]:
         yield from member.operation("poll", **facts)
     log: list[list[tuple[str, str]]] = [[] for _ in range(PARTITIONS)]
     at = [0] * PARTITIONS
-    for number in range(operations // 2):
+    yield from worked(main, operations // 6)
+    for number in range(operations // 3):
         part = number % PARTITIONS
         key = f"customer-{number % 60}"
         value = Payload("bench", TOPIC, key, "p", number).encode().decode()
@@ -69,6 +71,44 @@ def made(operations: int) -> Iterator[Event]:
             for part in range(PARTITIONS):
                 yield from consumed(members[part % 2], facts, part, log[part], at)
     yield from looked(main, log)
+    yield from replayed(main, log)
+    look = main.write("invoke", "committed", group="g")
+    yield look
+    for part in range(PARTITIONS):
+        yield main.write("ok", "committed", op=look.seq, group="g", dest=TOPIC, part=part, off=at[part])
+    yield main.write("ok", "committed", op=look.seq, group="g")
+
+
+def worked(main: Writer, number: int) -> Iterator[Event]:
+    """So many messages through a queue, each settled and committed."""
+    worker, facts = Writer("worker"), {"client": "w", "dest": QUEUE}
+    yield main.write("ok", "declare", dest=QUEUE, more={"type": "quorum", "max_attempts": 3})
+    yield worker.write("ok", "open", **facts, more={"role": "queue-consumer", "prefetch": PER_POLL, "ack": "explicit"})
+    for first in range(0, number, PER_POLL):
+        values = [Payload("bench", QUEUE, "-", "p", n).encode().decode() for n in range(first, first + PER_POLL)]
+        for value in values:
+            yield from main.operation("send", client="p", dest=QUEUE, val=value)
+        poll = worker.write("invoke", "poll", **facts)
+        yield poll
+        told = [{**facts, "tag": first + n, "val": value} for n, value in enumerate(values)]
+        for one in told:
+            yield worker.write("ok", "deliver", op=poll.seq, **one, attempt=1, redelivered=False)
+        yield worker.write("ok", "poll", op=poll.seq, **facts, more={"count": len(values)})
+        for one in told:
+            yield from worker.operation("ack", **one)
+        yield from worker.operation("commit", **facts)
+    yield from worker.operation("close", **facts)
+    yield main.write("ok", "drained", dest=QUEUE)
+
+
+def replayed(main: Writer, log: list[list[tuple[str, str]]]) -> Iterator[Event]:
+    facts: dict[str, Any] = {"client": "r", "dest": TOPIC}
+    options = {"role": "replay", "start": {"name": "EARLIEST"}, "end": {"name": "NOW"}, "asked_t": Writer.t + 1}
+    yield main.write("ok", "open", **facts, more=options)
+    for part, records in enumerate(log):
+        for off, (key, value) in enumerate(records):
+            yield main.write("ok", "deliver", **facts, part=part, off=off, key=key, val=value, attempt=1)
+    yield main.write("ok", "read_out", **facts)
 
 
 def consumed(

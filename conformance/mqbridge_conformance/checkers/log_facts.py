@@ -234,6 +234,11 @@ class Log:
         return found
 
     @cached_property
+    def transactional(self) -> list[Sent]:
+        """Those that are part of a transaction."""
+        return [sent for sent in self.sends if sent.invoke.txn is not None]
+
+    @cached_property
     def missing(self) -> list[Sent]:
         """Confirmed before the last look, and not in it, nor given to anybody who asked later; not those that may be
         gone."""

@@ -76,7 +76,7 @@ class Lives:
 
     def _with_sources(self, event: Event) -> Event:
         sources = event.more.get("sources")
-        if not isinstance(sources, list) or not self._ends.keys() & set(sources):
+        if not isinstance(sources, list):
             return event
         named = [self._name(source, event.t) if source in self._ends else source for source in sources]
         return event._replace(more={**event.more, "sources": named})

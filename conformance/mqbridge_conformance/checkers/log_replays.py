@@ -104,8 +104,8 @@ def _known(logs: Logs, log: Log, part: int, asked_t: int) -> Iterator[int]:
 
 def _is_open(logs: Logs, log: Log, since: int, until: int) -> bool:
     """Was a transaction under way that may have held back what lies behind it?"""
-    for sent in log.sends:
-        if sent.invoke.txn is not None and sent.invoke.t < until:
+    for sent in log.transactional:
+        if sent.invoke.t < until:
             end = logs.transaction(sent.invoke).end
             if end is None or end.t >= since:
                 return True

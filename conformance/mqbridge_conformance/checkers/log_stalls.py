@@ -128,7 +128,7 @@ def _starved(
     """The first other member that asked long enough while something waited there."""
     lease, part = held
     began, ended, limit = silence
-    due = _waiting(log, logs, group, part, ended - limit)
+    due = _waiting(log, logs, group, part)
     for other in group.members:
         if due is None or other.who == lease.who:
             continue
@@ -139,13 +139,18 @@ def _starved(
     return None
 
 
-def _waiting(log: Log, logs: Logs, group: Group, part: int, until: float) -> Sent | None:
-    """What was confirmed by then, ought to be there, and nobody of the group was ever given."""
+def _waiting(log: Log, logs: Logs, group: Group, part: int) -> Sent | None:
+    """What was confirmed first of all that ought to be there and nobody of the group was ever given."""
     given = {event.off for event in log.reads if event.group == group.name and event.part == part}
     lost = {sent.val for sent in log.missing}
-    for off, sent in sorted(log.parts[part].acked.items()):
-        if off in given or sent.known_t > until or sent.val in lost or unconfirmed(logs, sent):
-            continue
-        if log.written.get(sent.val) is sent and not log.may_be_gone(sent) and group.had_to_reach((part, off)):
-            return sent
-    return None
+    waiting = (
+        sent
+        for off, sent in log.parts[part].acked.items()
+        if off not in given
+        and log.written.get(sent.val) is sent
+        and sent.val not in lost
+        and not unconfirmed(logs, sent)
+        and not log.may_be_gone(sent)
+        and group.had_to_reach((part, off))
+    )
+    return min(waiting, key=lambda sent: sent.known_t, default=None)

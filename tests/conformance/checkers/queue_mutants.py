@@ -136,6 +136,21 @@ def misplace(events: Events, dice: Dice) -> Events | None:
     return _change(events, lambda event: event._replace(dest=OTHER) if event is found else event)
 
 
+def appear(events: Events, dice: Dice) -> Events | None:
+    """An observer sees something in the queue that nobody sent."""
+    looks = (event for event in events if event.f == "looked" and event.kind == "ok" and event.dest == QUEUE)
+    look = _pick(looks, dice)
+    if look is None:
+        return None
+    return [*events, look._replace(seq=LATER, t=look.t - 1, f="stored", val="what nobody sent")]
+
+
+def rekey(events: Events, dice: Dice) -> Events | None:
+    """A message comes under a key that it was not sent with."""
+    found = _pick(_deliveries(events), dice)
+    return None if found is None else _change(events, lambda e: e._replace(key="k") if e is found else e)
+
+
 def redeliver(events: Events, dice: Dice) -> Events | None:
     """After its ack was committed."""
     acked = [(e, _known(events, v)) for e in _deliveries(events) for v in _verbs(events, e) if v.f == "ack"]
@@ -343,6 +358,8 @@ BREAKING: Final[dict[str, tuple[str, Spec, Change]]] = {
     "lose": ("lost", _PLAIN, lose),
     "deny": ("phantom", _PLAIN, deny),
     "damage": ("payload-corruption", _PLAIN, damage),
+    "appear": ("phantom", _PLAIN, appear),
+    "rekey": ("payload-corruption", _PLAIN, rekey),
     "misplace": ("wrong-destination", _PLAIN, misplace),
     "redeliver": ("redelivery-after-settle", _PLAIN, redeliver),
     "do twice": ("duplicate", _PLAIN, do_twice),

@@ -73,7 +73,7 @@ def test_a_stall_that_ended_in_time_starves_nobody() -> None:
     story.did("close", "a/c")
     assert found(asked(story, 4)) == set()
     story = asked(begun(), 4)
-    story.poll("b/c", 1, 2, lease=2)
+    story.poll("b/c", 1, lease=2)
     assert found(asked(story, 10)) == set()
 
 
@@ -98,7 +98,8 @@ def test_nobody_is_starved_who_does_not_ask() -> None:
 
 
 def test_nothing_waits() -> None:
-    """All of it was given, it was confirmed only just now, or it lies in front of where the group began."""
+    """All of it was given, it was confirmed only just now, or it lies in front of where the group began; what was
+    confirmed first counts."""
     story = begun()
     story.poll("a/c", 1, 2)
     assert found(asked(story, 8)) == set()
@@ -110,6 +111,15 @@ def test_nothing_waits() -> None:
     story.send(value(1), 1)
     assert found(asked(story, 4)) == set()
     assert found(asked(story, 4)) == {"starvation"}
+    story = Story().filled(1)
+    for who in ("a/c", "b/c"):
+        story.consumer(who, **SHORT)
+    slow = story.begin(value(1))
+    story.send(value(2), 2)
+    story.poll("a/c", 0)
+    asked(story, 7)
+    story.end(slow, 1)
+    assert found(asked(story, 1)) == {"starvation"}
     story = begun(start={"offsets": {"0": 9}})
     assert found(asked(story, 8)) == set()
 
