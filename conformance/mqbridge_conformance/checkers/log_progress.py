@@ -20,7 +20,7 @@ from mqbridge_conformance.checkers.log_lives import each_life
 from mqbridge_conformance.checkers.log_members import Group, Groups
 from mqbridge_conformance.checkers.log_promises import unconfirmed
 from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults, Run, Runs
-from mqbridge_conformance.checkers.log_stalls import stalled
+from mqbridge_conformance.checkers.log_stalls import Waits, stalled
 from mqbridge_conformance.history import Event, History
 
 __all__ = ["STARVED_S", "log_progress"]
@@ -123,19 +123,22 @@ def _lag(history: History, logs: Logs, judge: Judge) -> None:
 
 
 def _starved(history: History, logs: Logs, group: Group, judge: Judge) -> None:
-    if group.moves or group.may_jump or any(event.group == group.name for event in history.of("pause")):
-        return
     polls = [event for event in history.of("poll") if event.group == group.name]
-    if not polls or any(event.kind not in ("invoke", "ok") for event in polls):
+    if not polls or group.may_jump:
         return
+    waits, members = history.derived(Waits), {member.who for member in group.members}
+    comings = [event.t for event in history.of("open", "close") if event.who in members]
+    vain = [event.t for event in polls if event.kind not in ("invoke", "ok")]
     given: dict[str, int] = {}
-    marks = [polls[0].t]
+    marks: list[float] = [polls[0].t]
     for event in history.said("deliver"):
         if event.group == group.name:
             marks.append(event.t)
             if event.dest == group.dest and event.val is not None:
                 given.setdefault(event.val, event.t)
-    marks.append(polls[-1].t)
+    # What happens to the group begins a new time: it excuses no hunger before it, nor for ever after it.
+    marks += (t for t in (*comings, *vain, *waits.bounds(group)) if polls[0].t < t < polls[-1].t)
+    marks = [*sorted(marks), polls[-1].t]
     limit = max(STARVED_S, *(2 * _session_s(member) for member in group.members)) * NS
     log = logs.logs[group.dest]
     for since, until in pairwise(marks):
@@ -143,7 +146,9 @@ def _starved(history: History, logs: Logs, group: Group, judge: Judge) -> None:
         if due is None:
             continue
         begun = max(since, due.known_t)
-        if until - begun >= limit and _healthy(history, logs, group, begun, until, limit):
+        if until - begun < limit or waits.told(group, begun, until):
+            continue
+        if _healthy(history, logs, group, begun, until, limit):
             asked = [event for event in polls if event.kind == "invoke" and begun <= event.t <= until]
             text = f"nothing was given to it for {(until - begun) / NS:.0f} s, though a record had been confirmed"
             judge.find("starvation", group.where, text, in_order(*due.witness, asked[0], asked[-1]))
@@ -177,10 +182,10 @@ def _healthy(history: History, logs: Logs, group: Group, since: float, until: fl
         return False
     members = {client.who for client in logs.clients.values() if client.group == group.name}
     for event in history.of("open", "close"):
-        if event.who in members and since <= event.t <= until:
+        if event.who in members and since < event.t < until:
             return False
-    closed = {event.who for event in history.of("close") if event.t < since}
-    live = {who for who in members - closed if logs.clients[who].opened.t < since}
+    closed = {event.who for event in history.of("close") if event.t <= since}
+    live = {who for who in members - closed if logs.clients[who].opened.t <= since}
     return bool(live) and all(_asks(history, who, since, until, limit / 3) for who in live)
 
 

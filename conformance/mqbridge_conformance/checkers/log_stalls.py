@@ -8,6 +8,7 @@ member, which has nobody to whom they could go.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from mqbridge_conformance.checkers.log_promises import unconfirmed
 from mqbridge_conformance.checkers.log_runs import GRACE_S, NS, Faults
 from mqbridge_conformance.history import Event, History
 
-__all__ = ["stalled"]
+__all__ = ["Waits", "stalled"]
 
 LEAST_S: Final = 5.0
 """A broker is heard by its members every few seconds."""
@@ -67,6 +68,34 @@ class _Polls:
         return polls[bisect_left(began, since)], polls[bisect_right(began, until) - 1]
 
 
+class Waits:
+    """Who was told not to read: pauses, from the call until all was resumed or closed."""
+
+    def __init__(self, history: History) -> None:
+        self._spans: dict[str | None, list[tuple[int, float]]] = defaultdict(list)
+        under_way: dict[str, tuple[str | None, int]] = {}
+        for event in history.of("pause", "resume", "close"):
+            if event.f == "pause" and event.kind == "invoke":
+                under_way.setdefault(event.who, (event.group, event.t))
+            elif event.f != "pause" and event.kind == "ok" and not event.more.get("places") and event.who in under_way:
+                group, since = under_way.pop(event.who)
+                self._spans[group].append((since, event.t))
+        for group, since in under_way.values():
+            self._spans[group].append((since, math.inf))
+
+    def told(self, group: Group, since: float, until: float) -> bool:
+        """Was one of a group paused, or was its place moved, at any time in between?"""
+        return any(begun < until and over > since for begun, over in self._of(group))
+
+    def bounds(self, group: Group) -> Iterator[float]:
+        """When it was told to wait, and when no more."""
+        return (t for span in self._of(group) for t in span)
+
+    def _of(self, group: Group) -> Iterator[tuple[int, float]]:
+        yield from self._spans.get(group.name, ())
+        yield from ((move.since, move.until) for move in group.moves)
+
+
 class _Stall(NamedTuple):
     """One partition that was starved by a stall: of whom, since when and until when, and what waited there."""
 
@@ -78,17 +107,16 @@ class _Stall(NamedTuple):
 
 
 def stalled(history: History, logs: Logs, group: Group, judge: Judge) -> None:
-    """starvation: nothing is found where the group was moved or paused, something was broken, or somebody came or
-    left meanwhile."""
-    if len(group.members) < 2 or group.moves or group.may_jump:
-        return
-    if any(event.group == group.name for event in history.of("pause")):
+    """starvation: nothing is found where, meanwhile, the group was moved or paused, something was broken, or somebody
+    came or left."""
+    if len(group.members) < 2 or group.may_jump:
         return
     faults, members = history.derived(Faults), {member.who for member in group.members}
     comings = [event.t for event in history.of("open", "close") if event.who in members]
     for stall in _stalls(history, logs, group):
         broken = any(fault.since <= stall.until and fault.until + _bound(group) >= stall.since for fault in faults.all)
-        if broken or any(stall.since < t < stall.until for t in comings):
+        told = history.derived(Waits).told(group, stall.since, stall.until)
+        if broken or told or any(stall.since < t < stall.until for t in comings):
             continue
         lease, asking = stall.lease, history.derived(_Polls).between(stall.asking.who, stall.since, stall.until)
         text = (

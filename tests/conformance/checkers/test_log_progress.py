@@ -212,7 +212,35 @@ def test_who_waits_for_what_need_not_be_there_does_not_starve(why: str) -> None:
 
 @pytest.mark.parametrize("f", ["seek", "pause"])
 def test_who_moved_or_paused_does_not_starve(f: str) -> None:
-    """No starvation of a group that may have been told to wait."""
-    story = hungry(40)
+    """No starvation of a group that was told to wait, or to pass by; what came before it is judged, and after it."""
+    story = hungry(15)
     story.did(f, "c", dest=TOPIC, part=0, off=9)
+    for _ in range(40):
+        story.poll("c", ms=1000)
     assert found(story) == set()
+    story = hungry(40)
+    story.did(f, "c", dest=TOPIC, part=0, off=0)
+    assert found(story) == {"starvation"}
+    story = hungry(5)
+    story.did(f, "c", dest=TOPIC, part=0, off=0)
+    story.did("resume", "c")
+    for _ in range(40):
+        story.poll("c", ms=1000)
+    assert found(story) == {"starvation"}
+
+
+def test_what_is_resumed_in_part_is_paused_still() -> None:
+    """Until all of it is, or its consumer is closed; a pause that never ended may last."""
+    story = hungry(1)
+    story.did("pause", "c")
+    story.did("resume", "c", more={"places": [["t", 0]]})
+    for _ in range(40):
+        story.poll("c", ms=1000)
+    assert found(story) == set()
+    story = hungry(1)
+    story.consumer("b/c")
+    story.did("pause", "b/c")
+    story.did("close", "b/c")
+    for _ in range(40):
+        story.poll("c", ms=1000)
+    assert found(story) == {"starvation"}
