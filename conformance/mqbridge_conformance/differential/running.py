@@ -12,6 +12,7 @@ import mqbridge as mq
 from mqbridge_conformance.differential.comparing import Comparison, Difference, compare
 from mqbridge_conformance.differential.performing import Transcript, perform
 from mqbridge_conformance.differential.scripts import write_script
+from mqbridge_conformance.results import CannotTell
 from mqbridge_conformance.targets import Target
 
 __all__ = ["differ"]
@@ -26,9 +27,12 @@ def differ(
     patience_s: float = 20.0,
     between: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Both are started. `between` is called when the reference is done."""
+    """Both are started. What one of them does not claim is left out. `between` is called when the reference is done.
+    Errors: `CannotTell` where all of it would be left out."""
     common = _claimed(first) & _claimed(second)
     script = write_script(seed, length)
+    if not any(common.issuperset(step.needs) for step in script.steps):
+        raise CannotTell(f"{first.name} and {second.name} both have neither topics nor queues: nothing can be compared")
     reference = perform(script, first, can=common.__contains__, patience_s=patience_s)
     between()
     transcript = perform(script, second, can=common.__contains__, reference=reference, patience_s=patience_s)

@@ -21,6 +21,23 @@ KEYS: Final = ("a", "b", "customer-7", "")
 WORDS: Final = ("order", "email", "created", "eu", "")
 PATTERNS: Final = ("#", "*.created", "order.#", "*.*", "#.eu", "order.*.eu", "email", "")
 HEADER_VALUES: Final = ("x", "y")
+TOPICS: Final = (Cap.ORDER_PER_PARTITION, Cap.GROUPS)
+"""What an engine has that has topics at all."""
+QUEUES: Final = (Cap.WORK_SHARING, Cap.RELEASE_UNCOUNTED, Cap.RETRY_COUNTED, Cap.MAX_ATTEMPTS, Cap.DEAD_LETTER)
+"""What the steps about queues make use of."""
+WRONG: Final[Mapping[str, tuple[Cap, ...]]] = {
+    "send_to_missing_topic": TOPICS,
+    "send_to_missing_queue": QUEUES,
+    "read_missing_topic": TOPICS,
+    "take_missing_queue": QUEUES,
+    "routing_key_on_topic": TOPICS,
+    "other_partitions": TOPICS,
+    "other_attempts": QUEUES,
+    "ack_twice": QUEUES,
+    "delete_missing": QUEUES,
+    "empty_group": TOPICS,
+}
+"""What is refused, and what an engine needs that has an opinion of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +101,18 @@ class _Author:
         return [
             *steps,
             *(self._read_all(topic) for topic in self._topics),
-            *(Step("drain", {"queue": q}) for q in self._queues),
+            *(Step("drain", {"queue": q}, QUEUES) for q in self._queues),
         ]
 
     # --- what is there
 
     def _make_topic(self, name: str, partitions: int = 0) -> Step:
         self._topics[name] = partitions or self._chance.randint(2, 4)
-        return Step("make_topic", {"name": name, "partitions": self._topics[name]})
+        return Step("make_topic", {"name": name, "partitions": self._topics[name]}, TOPICS)
 
     def _make_queue(self, name: str) -> Step:
         self._queues.append(name)
-        return Step("make_queue", {"name": name, "max_attempts": self._chance.randint(2, 4)})
+        return Step("make_queue", {"name": name, "max_attempts": self._chance.randint(2, 4)}, QUEUES)
 
     def _make_exchange(self) -> list[Step]:
         kind = self._chance.choice(("direct", "fanout", "topic", "headers"))
@@ -111,7 +128,7 @@ class _Author:
                     bindings.append(
                         {"queue": queue, "key": self._chance.choice(PATTERNS if kind == "topic" else WORDS)}
                     )
-        needs = (Cap[f"ROUTE_{kind.upper()}"],)
+        needs = (*QUEUES, Cap[f"ROUTE_{kind.upper()}"])
         return [Step("make_exchange", {"type": kind, "bindings": bindings}, needs)]
 
     # --- topics
@@ -133,7 +150,7 @@ class _Author:
     def _send_topic(self) -> Step:
         topic = self._chance.choice(list(self._topics))
         messages = self._messages(self._chance.randint(1, 12), placed=self._topics[topic] > 1)
-        return Step("send", {"kind": "topic", "name": topic, "messages": messages})
+        return Step("send", {"kind": "topic", "name": topic, "messages": messages}, TOPICS)
 
     def _group(self) -> str:
         return self._chance.choice(("first", "second"))
@@ -147,51 +164,55 @@ class _Author:
             "leave_out": self._chance.choice((0, 0, 3, 5)),
             "release": self._chance.choice((0, 4)),
         }
-        return Step("read", args, (Cap.GROUPS,))
+        return Step("read", args, TOPICS)
 
     def _read_all(self, topic: str) -> Step:
         args = {"topic": topic, "group": "last", "start": "earliest", "leave_out": 0, "release": 0}
-        return Step("read", args, (Cap.GROUPS,))
+        return Step("read", args, TOPICS)
 
     def _replay(self) -> Step:
         args = {"topic": self._chance.choice(list(self._topics)), "skip": self._chance.randint(0, 5)}
-        return Step("replay", args, (Cap.REPLAY_BY_OFFSET,))
+        return Step("replay", args, (*TOPICS, Cap.REPLAY_BY_OFFSET))
 
     def _look_topic(self) -> Step:
         args = {"topic": self._chance.choice(list(self._topics)), "group": self._group()}
-        return Step("look_topic", args, (Cap.END_OFFSETS,))
+        return Step("look_topic", args, (*TOPICS, Cap.END_OFFSETS))
 
     def _reset(self) -> Step:
         args = {"topic": self._chance.choice(list(self._topics)), "group": self._group()}
-        return Step("reset", {**args, "to": self._chance.choice(("earliest", "latest"))}, (Cap.RESET_OFFSETS,))
+        return Step("reset", {**args, "to": self._chance.choice(("earliest", "latest"))}, (*TOPICS, Cap.RESET_OFFSETS))
 
     def _trim(self) -> Step:
-        return Step("trim", {"topic": "single", "records": self._chance.randint(1, 3)}, (Cap.DELETE_RECORDS,))
+        return Step("trim", {"topic": "single", "records": self._chance.randint(1, 3)}, (*TOPICS, Cap.DELETE_RECORDS))
 
     # --- queues
 
     def _send_queue(self) -> Step:
         queue = self._chance.choice(self._queues)
-        return Step("send", {"kind": "queue", "name": queue, "messages": self._messages(self._chance.randint(1, 8))})
+        return Step(
+            "send", {"kind": "queue", "name": queue, "messages": self._messages(self._chance.randint(1, 8))}, QUEUES
+        )
 
     def _take(self) -> Step:
         """Everything, each message settled by its number: see `performing`."""
-        return Step("take", {"queue": self._chance.choice(self._queues), "prefetch": self._chance.choice((1, 5, 50))})
+        return Step(
+            "take", {"queue": self._chance.choice(self._queues), "prefetch": self._chance.choice((1, 5, 50))}, QUEUES
+        )
 
     def _hold(self) -> Step:
-        return Step("hold", {"queue": self._chance.choice(self._queues)})
+        return Step("hold", {"queue": self._chance.choice(self._queues)}, QUEUES)
 
     def _drain(self) -> Step:
-        return Step("drain", {"queue": self._chance.choice(self._queues)})
+        return Step("drain", {"queue": self._chance.choice(self._queues)}, QUEUES)
 
     def _look_queue(self) -> Step:
-        return Step("look_queue", {"queue": self._chance.choice(self._queues)})
+        return Step("look_queue", {"queue": self._chance.choice(self._queues)}, (*QUEUES, Cap.DEPTH))
 
     def _purge(self) -> Step:
-        return Step("purge", {"queue": self._chance.choice(self._queues)}, (Cap.PURGE, Cap.DEPTH))
+        return Step("purge", {"queue": self._chance.choice(self._queues)}, (*QUEUES, Cap.PURGE, Cap.DEPTH))
 
     def _redrive(self) -> Step:
-        return Step("redrive", {"queue": self._chance.choice(self._queues)}, (Cap.REDRIVE,))
+        return Step("redrive", {"queue": self._chance.choice(self._queues)}, (*QUEUES, Cap.REDRIVE))
 
     # --- exchanges
 
@@ -201,14 +222,11 @@ class _Author:
             message["routing_key"] = ".".join(self._chance.choices(WORDS, k=self._chance.randint(1, 3)))
             if self._exchange == "direct":
                 message["routing_key"] = self._chance.choice(WORDS)
-        needs = (Cap[f"ROUTE_{self._exchange.upper()}"],)
+        needs = (*QUEUES, Cap[f"ROUTE_{self._exchange.upper()}"])
         return Step("send", {"kind": "exchange", "name": "events", "messages": messages}, needs)
 
     # --- what is refused
 
     def _wrong(self) -> Step:
-        what = (
-            "send_to_missing_topic", "send_to_missing_queue", "read_missing_topic", "take_missing_queue",
-            "routing_key_on_topic", "other_partitions", "other_attempts", "ack_twice", "delete_missing", "empty_group",
-        )  # fmt: skip
-        return Step("wrong", {"what": self._chance.choice(what)})
+        what = self._chance.choice(tuple(WRONG))
+        return Step("wrong", {"what": what}, WRONG[what])
