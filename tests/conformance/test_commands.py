@@ -56,7 +56,10 @@ def test_the_command_ends_with_1_for_what_is_not_green(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("args", "words"),
-    [(["run", "kafak://x"], "known: memory"), (["run", "--scenario", "nope"], "round-trip")],
+    [
+        (["run", "kafak://x"], "known: memory"),
+        (["run", "--scenario", "ttl"], "message-ttl; `mqbridge conformance list`"),
+    ],
 )
 def test_the_command_names_what_it_knows(args: list[str], words: str) -> None:
     """A wrong target or scenario is a usage error that lists the right ones."""

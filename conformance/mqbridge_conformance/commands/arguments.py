@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,7 +63,9 @@ class _ScenarioName(_Type):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         known = [scenario.name for scenario in scenarios.ALL]
         if value not in known:
-            self.fail(f"there is no scenario {value!r}; there are {', '.join(known)}", param, ctx)
+            near = [name for name in known if value in name] or get_close_matches(value, known)
+            meant = f"; near it are {', '.join(near)}" if near else ""
+            self.fail(f"there is no scenario {value!r}{meant}; `mqbridge conformance list` shows them", param, ctx)
         return str(value)
 
 

@@ -25,7 +25,7 @@ _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'uns
 
 def page(runs: Sequence[Document]) -> str:
     """The page of these runs, each with columns of its own."""
-    title = "mqbridge conformance"
+    title, not_green = "mqbridge conformance", failures(runs)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -38,9 +38,9 @@ def page(runs: Sequence[Document]) -> str:
         "body",
         tag("h1", title),
         *(_facts(run, number if len(runs) > 1 else None) for number, run in enumerate(runs, 1)),
-        _contents(),
+        _contents(not_green is not None),
         _filters(),
-        failures(runs),
+        not_green,
         tag("h2", "Capabilities", id="capabilities"),
         tag("p", "What each engine claims, and the worst of the runs that speak for it.", class_="faint"),
         claims_matrix(runs),
@@ -66,22 +66,21 @@ def _facts(run: Document, number: int | None) -> Markup:
         "with": f"mqbridge {row['mqbridge']}, Python {row['python']}, {row['platform']}",
     }
     for target in run["targets"]:
-        facts[target["name"]] = (
-            ", ".join(f"{name} {at}" for name, at in target["versions"].items()) or "no version told"
-        )
-    left_out = [[chip(NOT_RUN), f" {len(run['not_run'])}  "]] if run["not_run"] else []
-    counts = [(verdict, row["verdicts"].get(verdict, 0)) for verdict in Verdict]
+        versions = ", ".join(f"{name} {at}" for name, at in target["versions"].items())
+        facts[target["name"]] = versions or ("it could not be used" if target["unusable"] else "no version told")
+    verdicts = [(verdict.value, row["verdicts"].get(verdict, 0)) for verdict in reversed(Verdict)]
+    counts = [(NOT_RUN, len(run["not_run"])), *verdicts]
     return tag(
         "section",
         tag("h3", f"Run {number}") if number else None,
-        tag("p", *([chip(verdict), f" {count}  "] for verdict, count in reversed(counts) if count), *left_out),
+        tag("p", *(tag("span", chip(name), f" {count}") for name, count in counts if count), class_="counts"),
         tag("dl", *([tag("dt", name), tag("dd", text)] for name, text in facts.items()), class_="facts"),
     )
 
 
-def _contents() -> Markup:
-    names = ("capabilities", "scenarios", "claims", "runs")
-    return tag("nav", *(tag("a", name.capitalize(), href=f"#{name}") for name in names))
+def _contents(not_green: bool) -> Markup:
+    names = (*(("not-green",) if not_green else ()), "capabilities", "scenarios", "claims", "runs")
+    return tag("nav", *(tag("a", name.replace("-", " ").capitalize(), href=f"#{name}") for name in names))
 
 
 def _filters() -> Markup:

@@ -61,7 +61,8 @@ summary { padding: .4rem .7rem; cursor: pointer; } summary > * { margin-right: .
 details > div { padding: .2rem .9rem .8rem; border-top: 1px solid var(--rule); }
 :target { outline: 2px solid var(--link); outline-offset: 2px; border-radius: 6px; scroll-margin-top: 1rem; }
 .bad { border-left: 4px solid var(--bad); } .reason { overflow-wrap: anywhere; white-space: pre-wrap; }
-.list { margin: .3rem 0; padding-left: 1.2rem; } figure { margin: .6rem 0 1rem; }
+.list { margin: .3rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
+.counts { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; } figure { margin: .6rem 0 1rem; }
 figcaption { color: var(--faint); font-size: .85rem; margin: .3rem 0; }
 pre { margin: .4rem 0; padding: .6rem; overflow-x: auto;
   border: 1px solid var(--rule); border-radius: 6px; font-size: .8rem; line-height: 1.4; }
@@ -70,7 +71,9 @@ pre { margin: .4rem 0; padding: .6rem; overflow-x: auto;
 .filters input[type=search] { font: inherit; color: inherit; background: var(--sheet); padding: .2rem .5rem;
   min-width: 14rem; border: 1px solid var(--rule); border-radius: 4px; }
 @media (max-width: 600px) {
-  body { font-size: 14px; } .facts { grid-template-columns: 1fr; } .facts dt { margin-top: .3rem; }
+  body { font-size: 14px; } th code { white-space: normal; }
+  tbody th { min-width: 0; width: 42vw; max-width: 42vw; }
+  .facts { grid-template-columns: 1fr; } .facts dt { margin-top: .3rem; }
   .filters input[type=search] { min-width: 0; width: 100%; }
 }
 @media print { .filters, nav { display: none; } }

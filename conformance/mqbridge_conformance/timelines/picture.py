@@ -24,8 +24,8 @@ _LETTER: Final = 6.4
 _ROW: Final = 14.0
 _LEFT: Final = 14.0
 _HEAD: Final = 40.0
-_MARK_AT: Final = 16.0
-_LABEL_AT: Final = 32.0
+_MARK_AT: Final = 22.0
+_LABEL_AT: Final = 38.0
 _TICK_EVERY: Final = 52.0
 _WIDE: Final = 900.0
 _MOST_ROOM: Final = 2.5
@@ -162,9 +162,11 @@ def _stripe(lane: _Lane, width: float) -> Markup:
 
 
 def _faults(acts: Sequence[Act], x_of: dict[int, float], right: float, height: float) -> list[Markup]:
-    """A shade from where a fault begins to where it is healed, or to the end."""
+    """A shade from where a fault begins to where it is healed, or to the end. A name that would run into the one before
+    it is left out where it is the same, and moved on where it is another."""
     healed = [act for act in acts if act.fact.f == "heal"]
     drawn: list[Markup] = []
+    taken, before = 0.0, ""
     for act in acts:
         if act.fact.f not in ("fault", "sabotage"):
             continue
@@ -173,12 +175,16 @@ def _faults(acts: Sequence[Act], x_of: dict[int, float], right: float, height: f
         begin = x_of[act.began_t]
         lasts = act.fact.f == "fault"
         end = x_of[later[0].fact.t] if later else right if lasts else begin + 3
+        name, x = words(act), max(begin, taken)
+        shown = x == begin or name != before
+        if shown:
+            taken, before = x + _width(name) + 8, name
         drawn.append(
             tag(
                 "g",
                 _told(act),
                 tag("rect", class_=act.fact.f, x=begin, y=18, width=max(3.0, end - begin), height=height - 18),
-                tag("text", words(act), class_="fault-name", x=begin, y=12),
+                tag("text", name, class_="fault-name", x=x, y=12) if shown else None,
             )
         )
     return drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.etree import ElementTree as ET
 
@@ -79,6 +80,22 @@ def test_a_fault_that_was_not_healed_shades_all_that_comes() -> None:
     (shade,) = svg.iter("rect")
     (mark,) = of_class(svg, "ring")
     assert number(shade, "x") + number(shade, "width") > number(mark, "cx")
+
+
+def test_names_of_faults_do_not_run_into_each_other() -> None:
+    """Of the same, many in a moment, the first is named; another one is named beside it. All have their shade."""
+    story = Story()
+    for turn in range(20):
+        story.say("main", "ok", "sabotage", 0.01, more={"code": "M02", "turn": turn})
+    story.say("main", "ok", "fault", 0.01, more={"what": "sigkill", "at": "share-1"})
+    last = story.say("main", "ok", "deliver", 500, client="c", dest=QUEUE, tag=1, val=value(QUEUE, 1))
+    svg = drawn((last,), story.events)
+    assert len(list(svg.iter("rect"))) == 21
+    names = sorted((number(text, "x"), text.text or "") for text in of_class(svg, "fault-name"))
+    assert len({text for _, text in names}) == 2
+    assert len(names) < 10
+    for (x, text), (after, _) in itertools.pairwise(names):
+        assert after >= x + 5 * len(text)
 
 
 def test_how_an_operation_ended_is_drawn_and_not_by_colour_alone() -> None:
