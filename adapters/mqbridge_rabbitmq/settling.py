@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mqbridge import spi
-from mqbridge.errors import ConnectionLost, MqbridgeError
+from mqbridge.errors import ConnectionLost, LeaseLost, MqbridgeError
 from mqbridge.topology import Queue
 from mqbridge_rabbitmq import errors, naming, records
 from mqbridge_rabbitmq.tags import Tags
@@ -26,11 +26,13 @@ Done = spi.Completion[tuple[int, ...]]
 class _Batch:
     """One `settle`: it is done when its copies are confirmed and the barrier behind its frames was answered."""
 
-    __slots__ = ("copies", "done", "refused")
+    __slots__ = ("copies", "done", "failed", "refused")
 
     def __init__(self, done: Done) -> None:
         self.done = done
         self.refused: list[int] = []
+        self.failed: dict[int, MqbridgeError] = {}
+        """Those whose copy was not stored."""
         self.copies = 0
 
 
@@ -161,7 +163,7 @@ class Settling:
             # It stays in the queue, uncounted, rather than be dropped by a reject that nobody takes.
             channel.basic_nack(tag, requeue=True)
             tags.settle(tag)
-            self._say(spi.SettleFailed((tags.base + tag,), error))
+            batch.failed[tags.base + tag] = error
         batch.copies -= 1
         if batch.copies == 0:
             self._copying.remove(batch)
@@ -187,5 +189,26 @@ class Settling:
         if self._waiting and channel.is_open:
             self._send_barrier()
         for batch in ended:
-            batch.done(tuple(batch.refused), None)
+            self._complete(batch)
         self._run_idle()
+
+    def _complete(self, batch: _Batch) -> None:
+        """A copy that failed fails the call, as unknown: the rest was applied, and nobody must submit it again."""
+        if not batch.failed:
+            batch.done(tuple(batch.refused), None)
+            return
+        first = next(iter(batch.failed.values()))
+        error = type(first)(
+            f"{len(batch.failed)} messages of {self._queue} could not be dead-lettered: {first} They stay in their "
+            "queue, uncounted, and come again.",
+            outcome="unknown",
+            retryable=False,
+            engine=errors.ENGINE,
+            tokens=tuple(batch.failed),
+        )
+        error.__cause__ = first
+        if batch.refused:
+            refused = tuple(batch.refused)
+            late = LeaseLost(f"{len(refused)} deliveries of {self._queue} were settled too late", engine=errors.ENGINE)
+            self._say(spi.SettleFailed(refused, late))
+        batch.done(None, error)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mqbridge.errors import MqbridgeError, NotFound
+from mqbridge.errors import LeaseLost, MqbridgeError, NotFound, Rejected
 from mqbridge.native.blocks import QueueBlock
 from mqbridge.native.storage.batches import RecordBatch
 from mqbridge.spi import (
@@ -19,6 +19,7 @@ from mqbridge.spi import (
     Fatal,
     QueueSubscriptionSpec,
     Reconnected,
+    SettleFailed,
     SettleVerb,
 )
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Reply = dict[str, Any]
+_UNDEAD: dict[str, tuple[type[MqbridgeError], str]] = {
+    "not_found": (NotFound, "does not exist; make it with admin.ensure()"),
+    "rejected": (Rejected, "did not take them"),
+}
+"""Why a letter was not written, by the code that the broker gives for a verb."""
 
 
 class QueueClient:
@@ -183,8 +189,7 @@ class QueueClient:
             if error is not None or reply is None:
                 done(None, error)
                 return
-            refused = reply["settled_errors"]
-            done(tuple(item[0] for item in refused), None)
+            self._settled(consumer, reply["settled_errors"], done)
             if self._watching:
                 self._watching = False  # the window may be open again
                 self._ready()
@@ -201,6 +206,32 @@ class QueueClient:
             settle.extend([verb, token, *rest] for token in tokens)
         args = {"consumer": consumer, "max": 0, "settle": settle, "watch": False}
         self._session.call("take", args, (), answered)
+
+    def _settled(self, consumer: int, refused: Sequence[tuple[int, str]], done: Completion[tuple[int, ...]]) -> None:
+        """What could not be dead-lettered the broker still holds for this consumer, which knows of it no more: it is
+        given back, and comes again. The call fails as unknown, for the rest of it was applied."""
+        undead = [(tag, code) for tag, code in refused if code in _UNDEAD]
+        lost = tuple(tag for tag, code in refused if code not in _UNDEAD)
+        if not undead:
+            done(lost, None)
+            return
+        queue = self._spec.queue
+        back = [["release", tag, 0.0] for tag, _ in undead]
+        args = {"consumer": consumer, "max": 0, "settle": back, "watch": False}
+        self._session.call("take", args, (), lambda _reply, _batches, _error: None)
+        if lost:
+            self._say(SettleFailed(lost, LeaseLost(f"{len(lost)} deliveries of {queue} were settled too late")))
+        kind, why = _UNDEAD[undead[0][1]]
+        done(
+            None,
+            kind(
+                f"{len(undead)} messages of {queue} could not be dead-lettered: their dead-letter queue {why}. They "
+                "stay in their queue, uncounted, and come again.",
+                outcome="unknown",
+                engine="native",
+                tokens=tuple(tag for tag, _ in undead),
+            ),
+        )
 
     def close(self, done: Completion[None]) -> None:
         self._closed = True

@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from mqbridge.errors import ConnectionLost, NotFound
+from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound
 from mqbridge.native.engine import NativeConnection
 from mqbridge.native.queue_client import QueueClient
 from mqbridge.native.runtime.links import NoRoom
-from mqbridge.spi import Disconnected, Fatal, QueueSubscriptionSpec, SettleVerb
+from mqbridge.spi import Disconnected, Fatal, QueueSubscriptionSpec, SettleFailed, SettleVerb
 from mqbridge.topology import Queue
 from tests.native.runtime.fakes import batch
 from tests.native.scripted import ScriptedConnection
@@ -117,3 +117,21 @@ def test_at_most_once_shows_nothing_whose_settlement_was_refused() -> None:
     party.handed()
     party.link.answer({"settled_errors": [[1, "unknown"]]})
     assert not party.client._blocks
+
+
+def test_what_cannot_be_dead_lettered_is_given_back_and_told() -> None:
+    """The broker keeps it in this consumer's hands; it is released there, and the call says why, as unknown, for the
+    other verbs of the call were applied. What was lost beside it is told as well."""
+    party = Party()
+    party.link.answer({"consumer": 1})
+    ends: list[tuple[object, MqbridgeError | None]] = []
+    party.client.settle([SettleVerb("reject", (1, 2), text="no")], lambda *end: ends.append(end))
+    party.link.answer({"settled_errors": [[1, "not_found"], [2, "lease_lost"]]})
+    ((refused, error),) = ends
+    assert refused is None
+    assert isinstance(error, NotFound)
+    assert error.outcome == "unknown"
+    assert [(op, args["settle"]) for op, args, *_ in party.link.asked] == [("take", [["release", 1, 0.0]])]
+    (event,) = party.client.events()
+    assert isinstance(event, SettleFailed)
+    assert event.tokens == (2,)

@@ -87,7 +87,8 @@ class _Attempts:
         calm = self._facts.calm(before.t, after.t)
         deaths = client.deaths(after.t)
         if before.f == "retry":
-            step = _Step(1, 1 + deaths)
+            # One that comes again after its last attempt was to die and could not, which `limit` judges.
+            step = _Step(int(not self._was_last(story, before)), 1 + deaths)
         elif before.f == "release":
             step = _Step(0, self._promises.release_counts + deaths)
         elif before.f == "" and before.traced and before.lost == NEVER and client.closed < after.t and not deaths:
@@ -100,6 +101,10 @@ class _Attempts:
         unseen = self._unseen(story, before.t, after) - deaths
         most = MANY if self._promises.copying or not calm else step.most + max(unseen, 0)
         return _Step(step.least if calm else 0, most)
+
+    def _was_last(self, story: Story, lease: Lease) -> bool:
+        most = self._facts.policy(story.dest).max_attempts
+        return most is not None and (lease.event.attempt or 1) >= most
 
     def _unseen(self, story: Story, since: int, lease: Lease) -> int:
         return self._facts.unseen(story.dest, since, lease.t)
