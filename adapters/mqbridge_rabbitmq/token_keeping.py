@@ -21,11 +21,15 @@ from mqbridge_rabbitmq.tokens import Ack, Answer, Collected, Committed, Effect, 
 from mqbridge_rabbitmq.wire import Wire, shut, usable
 
 CONSUMER_TIMEOUT_S: Final = 1800.0
+NODE_GONE_S: Final = 5.0
+"""How long the token of a member stays with it whose node cannot be reached. The broker's own minute (since 4.3) would
+be longer than its successor waits; one that comes back with an old token is fenced by its echo."""
 ARGUMENTS: Final[dict[str, Any]] = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
     "x-delivery-limit": -1,  # a token that many owners died with must not be dropped
     "x-consumer-timeout": int(CONSUMER_TIMEOUT_S * 1000),  # ours, so that KEEP_S fits it whatever the broker's is
+    "x-consumer-disconnected-timeout": int(NODE_GONE_S * 1000),
 }
 KEEP_S: Final = CONSUMER_TIMEOUT_S / 3
 BLOCKED_S: Final = 1.0
