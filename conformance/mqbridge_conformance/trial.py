@@ -1,8 +1,8 @@
 """What a history adds to the result of the scenario that made it.
 
 The rule: a checker's error is a failure whatever the body saw, what a checker cannot tell is never green, and what it
-finds and the claims allow is counted and shown. A scenario that is about a fault is no pass if no fault of it had an
-effect. The history of what is not green is kept.
+finds and the claims allow is counted and shown. A scenario that is about a fault says nothing if no fault of it had an
+effect: it is no pass, and what its body missed then proves nothing either. The history of what is not green is kept.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ def with_history(result: ScenarioResult, scenario: Scenario, history: History, k
     faults = effects(history)
     verdict, reason = result.verdict, result.reason
     passes = verdict in (Verdict.PASS, Verdict.PASS_EMULATED)
-    if scenario.fault and passes and not any(fault.had_effect for fault in faults):
+    without_effect = scenario.fault and not any(fault.had_effect for fault in faults)
+    if without_effect and passes:
         told = "; ".join(fault.text for fault in faults)
         unknown.append(told or "it is about a fault, and there was none")
+    elif without_effect and faults and verdict is Verdict.FAIL and not errors:
+        verdict, reason = Verdict.UNKNOWN, f"{'; '.join(fault.text for fault in faults)}; and then: {reason}"
     shown = what_to_show(history, errors)
     if errors:
         verdict = Verdict.FAIL

@@ -9,9 +9,10 @@ import pytest
 
 from mqbridge_conformance.checkers import Checker, Judge, Judgement, Profile, catalogue
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.faults.fault import inject
 from mqbridge_conformance.history import History, load
 from mqbridge_conformance.observers import PublicObserver, Record
-from mqbridge_conformance.results import CannotTell, ScenarioResult, Verdict
+from mqbridge_conformance.results import CannotTell, CheckFailed, ScenarioResult, Verdict
 from mqbridge_conformance.runner import run_scenario
 from mqbridge_conformance.scenario import Scenario, scenario
 from mqbridge_conformance.targets import NativeMemory, Target
@@ -172,3 +173,23 @@ def test_the_history_of_what_is_not_green_is_kept(
     Path(failed.history).unlink()
     assert not judged(target, monkeypatch, toy()).history
     assert Path(judged(target, monkeypatch, toy(), keep=tmp_path).history).parent == tmp_path
+
+
+def test_what_a_body_missed_under_a_fault_without_effect_proves_nothing(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UNKNOWN, with both reasons; without any fault, and for what a checker finds, it stays FAIL."""
+
+    def body(env: Env) -> None:
+        inject(env.recorder, "cut", "link", lambda: None)
+        raise CheckFailed("nothing came again", "missing-redelivery")
+
+    def before_it(env: Env) -> None:
+        raise CheckFailed("nothing came at all", "unseen")
+
+    found = judged(target, monkeypatch, toy(body, fault=True))
+    assert found.verdict is Verdict.UNKNOWN
+    assert found.reason.endswith("nothing came of it; and then: nothing came again")
+    assert judged(target, monkeypatch, toy(before_it, fault=True)).verdict is Verdict.FAIL
+    assert judged(target, monkeypatch, toy(body)).verdict is Verdict.FAIL
+    assert judged(target, monkeypatch, toy(body, fault=True), finding("lost-write")).verdict is Verdict.FAIL

@@ -6,7 +6,7 @@ shaken hands with it. The data are the same before and after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mqbridge_conformance.brokers.clusters import Node
 from mqbridge_conformance.brokers.servers import Broker
@@ -21,15 +21,21 @@ AT = "broker"
 
 class BrokerFaults:
     """What can happen to one broker, or to one node of several, which the history then calls `at`. Each method returns
-    when the fault is in force; see `Fault`."""
+    when the fault is in force; see `Fault`. `seen` is asked before it is healed what came of it."""
 
     def __init__(
-        self, broker: Broker, recorder: Recorder, keep: Callable[[Fault], object] = lambda _: None, at: str = AT
+        self,
+        broker: Broker,
+        recorder: Recorder,
+        keep: Callable[[Fault], object] = lambda _: None,
+        at: str = AT,
+        seen: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._broker = broker
         self._recorder = recorder
         self._keep = keep
         self._at = at
+        self._seen = seen
 
     def kill(self) -> Fault:
         """SIGKILL; healed, it is started again."""
@@ -54,6 +60,12 @@ class BrokerFaults:
         self.halt().heal()
 
     def _inject(self, what: str, do: Callable[[], None], undo: Callable[[], None]) -> Fault:
-        fault = inject(self._recorder, what, self._at, do, undo)
+        def heal() -> Mapping[str, int]:
+            try:
+                return self._seen()
+            finally:
+                undo()
+
+        fault = inject(self._recorder, what, self._at, do, heal)
         self._keep(fault)
         return fault

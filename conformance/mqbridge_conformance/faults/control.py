@@ -75,11 +75,18 @@ class Faults:
         return BrokerFaults(self._cluster().node(number), self._recorder, self._keep, f"broker-{number}")
 
     def leader(self, destination: str, partition: int = 0) -> BrokerFaults:
-        """What can happen to the node that leads ``topic:NAME`` or ``queue:NAME`` now."""
+        """What can happen to the node that leads ``topic:NAME`` or ``queue:NAME`` now; whether another led before it
+        was healed is told then."""
         found = self._cluster().leader_of(destination, partition)
         if found is None:
             raise CannotTell(f"nobody says who leads {destination}/{partition}")
-        return self.node(found.number)
+
+        def moved() -> dict[str, int]:
+            now = self._cluster().leader_of(destination, partition)
+            return {"moved": int(now is not None and now.number != found.number)}
+
+        at = f"broker-{found.number}"
+        return BrokerFaults(found, self._recorder, self._keep, at, moved)
 
     def _cluster(self) -> Cluster:
         if self._target.cluster is None:

@@ -7,8 +7,9 @@ flight comes back only then; a fault that is never healed lasts to the end.
 
 What counts as an effect: operations that failed or have no known outcome; those held up until it was over, for longer
 than such operations usually take, where nothing of their kind got through meanwhile; those of a dead process that never
-ended; those that took longer than a delay that was added; messages that came again; assignments that moved; and what
-the injector itself saw at the link (connections cut, frames dropped, bytes late or held).
+ended, and what it had in its hands; those that took longer than a delay that was added; messages that came again;
+assignments that moved; and what the injector itself saw (at the link connections cut, frames dropped, bytes late or
+held; at nodes that another one leads).
 """
 
 from __future__ import annotations
@@ -40,14 +41,16 @@ ASKED_FOR: Final = frozenset(
 
 _OWN: Final = ("fault", "heal", "run")
 _WORK: Final = ("send", "deliver")
+_VERBS: Final = ("ack", "release", "retry", "reject")
 _MOVES: Final = ("assigned", "revoked", "lost")
-_AT_THE_LINK: Final = {
+_BY_THE_INJECTOR: Final = {
+    "moved": "leaders moved",
     "cut": "connections cut",
     "dropped": "frames dropped",
     "late": "bytes late",
     "held": "bytes held",
 }
-"""What a healed link says in `more`, and how it is called here."""
+"""What is said in `more` when a fault is healed, and how it is called here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,10 @@ def _effect(history: History, operation: Operation) -> FaultEffect:
     window = _window(history, operation, heal)
     marks = {
         **_operations(history, window),
+        "in its hands": _in_its_hands(history, window),
         "came again": _again(history, window),
         "assignments moved": _moved(history, window),
-        **_at_the_link(heal),
+        **_by_the_injector(heal),
     }
     counts = {"invoked": _invoked(history, window), **{name: number for name, number in marks.items() if number}}
     had_effect = any(marks.values())
@@ -144,7 +148,7 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
     through = {
         (operation.invoke.who, operation.invoke.f)
         for operation in met
-        if operation.invoke.t > window.in_force and operation.ended_t is not None
+        if operation.outcome == "ok" and operation.invoke.t > window.in_force and operation.ended_t is not None
         and operation.ended_t < window.healing
     }  # fmt: skip
     delay_ns = 1e9 * float(window.fault.more.get("delay_s", 0))
@@ -212,6 +216,30 @@ def _again(history: History, window: _Window) -> int:
     return again
 
 
+def _in_its_hands(history: History, window: _Window) -> int:
+    """What was delivered to a process that is dead and of which it said nothing more, no verb and no effect, and the
+    partitions that it had. One that said anything at all after it was to be dead is alive."""
+    dead = window.fault.more["at"]
+    own = [event for event in history if event.proc == dead]
+    if not own or any(event.t > window.in_force for event in own):
+        return 0
+    held: set[tuple[object, ...]] = set()
+    for event in own:
+        message = (event.client, event.dest, event.part, event.off, event.tag, event.val)
+        place = (event.client, event.dest, event.part)
+        if event.f == "deliver":
+            held.add(message)
+        elif event.f == "assigned":
+            held.add(place)
+        elif event.f in _VERBS:
+            held.discard(message)
+        elif event.f == "effect":  # known by its value alone
+            held = {one for one in held if len(one) == len(place) or one[-1] != event.val}
+        elif event.f in _MOVES:
+            held.discard(place)
+    return len(held)
+
+
 def _moved(history: History, window: _Window) -> int:
     """Partitions that changed hands, of members that were there before; a member that joins meanwhile moves them by
     joining, and one that leaves by leaving."""
@@ -227,6 +255,6 @@ def _moved(history: History, window: _Window) -> int:
     )
 
 
-def _at_the_link(heal: Operation | None) -> dict[str, int]:
+def _by_the_injector(heal: Operation | None) -> dict[str, int]:
     more = {} if heal is None or heal.end is None else heal.end.more
-    return {called: int(more.get(name, 0)) for name, called in _AT_THE_LINK.items()}
+    return {called: int(more.get(name, 0)) for name, called in _BY_THE_INJECTOR.items()}

@@ -208,6 +208,40 @@ def test_a_member_that_leaves_is_no_effect(writer: Writer) -> None:
     assert not writer.only().had_effect
 
 
+def test_what_a_dead_process_had_in_its_hands_is_an_effect(writer: Writer) -> None:
+    """Messages that it had neither settled nor handled, and partitions; an effect is known by its value."""
+    writer.deliver(30, val="acked", tag=1)
+    writer.operation("ack", 31, 32, client="in", dest="queue:q", val="acked", tag=1)
+    writer.deliver(33, val="handled", tag=2)
+    writer.operation("effect", 34, 35, dest="table:effects", val="handled")
+    writer.add(36, "ok", "assigned", client="in", dest="topic:t", part=0)
+    writer.add(37, "ok", "revoked", client="in", dest="topic:t", part=0)
+    writer.fault(100, None, "kill", "p1")
+    assert not writer.only().had_effect
+    writer.events.pop()
+    writer.events.pop()
+    writer.deliver(40, val="in hand", tag=3)
+    writer.add(41, "ok", "assigned", client="in", dest="topic:t", part=1)
+    writer.fault(100, None, "kill", "p1")
+    assert writer.only().counts["in its hands"] == 2
+
+
+def test_one_that_says_anything_afterwards_is_not_dead(writer: Writer) -> None:
+    """A kill that did not kill has no effect, whatever the process holds."""
+    writer.deliver(40, val="in hand", tag=3)
+    writer.fault(100, None, "kill", "p1")
+    writer.add(150, "ok", "close", client="in")
+    assert not writer.only().had_effect
+
+
+def test_what_failed_meanwhile_did_not_get_through(writer: Writer) -> None:
+    """It is no proof that what waited beside it was not held."""
+    writer.operation("send", 90, 310)
+    writer.operation("send", 110, 120, "fail", err=Error("timeout", "not_applied", "no room"))
+    writer.fault(100, 300)
+    assert writer.only().counts["held until it was over"] == 1
+
+
 def test_what_took_longer_than_the_delay_is_an_effect(writer: Writer) -> None:
     """A delay is told with its length; what is faster did not go that way."""
     writer.fault(100, 300, "delay", "link", delay_s=0.05)
@@ -217,8 +251,8 @@ def test_what_took_longer_than_the_delay_is_an_effect(writer: Writer) -> None:
     assert writer.only().counts["slower"] == 1
 
 
-@pytest.mark.parametrize("name", ["cut", "dropped", "late", "held"])
-def test_what_the_link_saw_is_an_effect(writer: Writer, name: str) -> None:
+@pytest.mark.parametrize("name", ["cut", "dropped", "late", "held", "moved"])
+def test_what_the_injector_saw_is_an_effect(writer: Writer, name: str) -> None:
     """The injector counted it itself; nothing counted is nothing."""
     writer.fault(100, 200, "cut", "link", seen={name: 0})
     assert not writer.only().had_effect

@@ -23,6 +23,7 @@ LEVELS: tuple[Guarantee, ...] = ("at-most-once", "at-least-once", "effectively-o
     needs=(Cap.WORK_SHARING, Cap.ACK, Cap.REDELIVERED),
     proves=(Cap.ACK, Cap.REDELIVERED),
     exercises=("kills", "in_the_middle"),
+    fault=True,
 )
 def queue_under_kill(env: Env) -> None:
     queue = env.queue(max_attempts=5) if env.can(Cap.MAX_ATTEMPTS) else env.queue()
@@ -36,6 +37,7 @@ def queue_under_kill(env: Env) -> None:
     "A member of a group is killed in the middle of a message",
     needs=(Cap.GROUPS,),
     exercises=("kills", "in_the_middle"),
+    fault=True,
 )
 def topic_under_kill(env: Env) -> None:
     topic, group = env.topic(), env.group()

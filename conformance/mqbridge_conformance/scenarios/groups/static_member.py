@@ -27,6 +27,7 @@ so it is waited for at the end."""
     needs=(Cap.GROUPS, Cap.STATIC_MEMBERSHIP, Cap.PARTITION_BY_KEY),
     proves=(Cap.STATIC_MEMBERSHIP,),
     exercises=("kills", "came_back", "undisturbed"),
+    fault=True,
     level="full",
 )
 def static_member_restart(env: Env) -> None:

@@ -16,6 +16,7 @@ EACH = 6
     needs=(Cap.SINGLE_ACTIVE_CONSUMER, Cap.WORK_SHARING, Cap.ACK),
     proves=(Cap.SINGLE_ACTIVE_CONSUMER,),
     exercises=("waited", "took_over", "kills"),
+    fault=True,
 )
 def single_active_consumer(env: Env) -> None:
     queue = env.queue(single_active=True)

@@ -23,6 +23,7 @@ SESSION_S = 1.5
     needs=(Cap.GROUPS, Cap.PARTITION_CUSTOM),
     proves=(Cap.GROUPS,),
     exercises=("kills", "shown", "settled_unseen"),
+    fault=True,
     guarantee="at-most-once",
 )
 def ack_before(env: Env) -> None:
