@@ -140,6 +140,10 @@ class Env:
         """A connection to another broker of the same engine, under test as well; closed at the end."""
         return self._recorded(open_bus(url, recorder=self.recorder, **options))
 
+    def connect_beside(self) -> mq.Bus:
+        """A connection that is not met when the way of the parties is broken, made before it is; closed at the end."""
+        return self._recorded(self.target.beside(self.recorder))
+
     def _recorded(self, bus: mq.Bus) -> mq.Bus:
         # The recorded one is closed at the end, so that its clients that are open then are told to have ended.
         self._buses.append(recording.connect(bus, self.recorder))
@@ -203,15 +207,20 @@ class Env:
             raise CheckFailed(told, "wrong-error") from error
         raise CheckFailed(f"{what}: no error, but {_short(found)}, where {kind.__name__} is due", anomaly)
 
-    def eventually(self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "") -> None:
-        """What must come to be so, within the patience of the run."""
+    def eventually(
+        self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "", *, patience_s: float | None = None
+    ) -> None:
+        """What must come to be so, within the patience of the run, or another."""
         self.count("checks")
-        self.wait_for(look, wanted, what, anomaly)
+        self.wait_for(look, wanted, what, anomaly, patience_s=patience_s)
 
-    def wait_for(self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "") -> None:
+    def wait_for(
+        self, look: Callable[[], T], wanted: T, what: str, anomaly: str = "", *, patience_s: float | None = None
+    ) -> None:
         """The same, without being a check of the scenario's."""
         pause = threading.Event()
-        give_up_s = time.monotonic() + self.patience_s
+        patience_s = self.patience_s if patience_s is None else patience_s
+        give_up_s = time.monotonic() + patience_s
         while True:
             late = time.monotonic() >= give_up_s
             found: object
@@ -223,7 +232,7 @@ class Env:
                 return
             if late:
                 raise CheckFailed(
-                    f"{what}: still {_short(found)} after {self.patience_s:g} s, where {_short(wanted)} is due", anomaly
+                    f"{what}: still {_short(found)} after {patience_s:g} s, where {_short(wanted)} is due", anomaly
                 )
             pause.wait(LOOK_EVERY_S)
 

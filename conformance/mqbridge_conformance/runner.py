@@ -103,11 +103,18 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
     if scenario.processes and target.threads:
         report.unasked[scenario.name, target.name] = "needs processes"
         return False
-    if scenario.own_broker and target.alone() is None:
+    alone = target.alone() if scenario.own_broker else target
+    if alone is None:
         report.unasked[scenario.name, target.name] = "needs a broker of its own"
         return False
     if scenario.users and target.foreign:
         report.unasked[scenario.name, target.name] = "needs users of its own"
+        return False
+    if scenario.cluster and not target.nodes:
+        report.unasked[scenario.name, target.name] = "needs nodes that may be stopped"
+        return False
+    if scenario.disk and not alone.disk:
+        report.unasked[scenario.name, target.name] = "needs a disk that may be filled"
         return False
     return True
 

@@ -36,9 +36,10 @@ class Scenario:
     this run may show, each with the reason: they are counted and shown. `guarantee` is what the program under test
     asks for. `fault`: it is about a fault, so one whose fault had no effect is UNKNOWN. `level`: what
     takes long, or takes a broker of its own, is ``full``. `processes`: it is about what happens to a process, so a
-    target whose other parties are threads is not asked. `own_broker`: it stops the broker, so a target that shares its
-    broker with others is not asked. `users`: it makes users of the broker, so a target that is somebody else's broker
-    is not asked.
+    target whose other parties are threads is not asked. `own_broker`: it stops the broker or breaks the way to it, so a
+    target that shares its broker with others is not asked. `users`: it makes users of the broker, so a target that is
+    somebody else's broker is not asked. `cluster`, `disk`: it needs several nodes, or a disk that it may fill, so a
+    target without is not asked.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Scenario:
     processes: bool = False
     own_broker: bool = False
     users: bool = False
+    cluster: bool = False
+    disk: bool = False
 
 
 def scenario(
@@ -72,6 +75,8 @@ def scenario(
     processes: bool = False,
     own_broker: bool = False,
     users: bool = False,
+    cluster: bool = False,
+    disk: bool = False,
 ) -> Callable[[Body], Scenario]:
     """Make a scenario of its body. `proves` is what it needs, unless it is said."""
 
@@ -80,7 +85,7 @@ def scenario(
         counters = ("checks", *exercises)
         return Scenario(
             *(name, title, body, needs, spoken_for, counters, refusal, legal or {}),
-            *(guarantee, fault, level, processes, own_broker, users),
+            *(guarantee, fault, level, processes, own_broker, users, cluster, disk),
         )
 
     return make

@@ -68,6 +68,10 @@ class Target(ABC):
     broken."""
     foreign = False
     """It is somebody else's broker: no users are made there."""
+    nodes = False
+    """The broker has several nodes of which some may be stopped; they are `cluster` from `start` on."""
+    disk = False
+    """The disk that its broker writes to is this target's to fill."""
     threads = False
     """Are other parties threads of this process, which cannot be stopped or killed alone?"""
 
@@ -87,6 +91,11 @@ class Target(ABC):
         """A connection under test, of this process; broken if a saboteur is in force, whose strikes `recorder` hears
         of. `options` are those of `mqbridge.connect`."""
         return open_bus(self.url, recorder=recorder, **options)
+
+    def beside(self, recorder: Recorder | None = None) -> mq.Bus:
+        """A connection under test that does not go by `link`, and is not met when the way of the parties is broken.
+        `CannotTell` where there is no such way."""
+        raise CannotTell(f"there is only one way to the broker of {self.name!r}")
 
     def alone(self) -> Target | None:
         """This target, or one like it, whose broker is its own; None where there can be none."""
@@ -202,7 +211,7 @@ class NativeClient(NativeFolder):
 
     def __init__(self, url: str = "native:", *, own: bool = False) -> None:
         super().__init__(url)
-        self.own = own
+        self.own = self.disk = own
         self.name = "native, client of a host" + (", own" if own else "")
 
     def alone(self) -> Target | None:
@@ -215,8 +224,14 @@ class NativeClient(NativeFolder):
     def start(self) -> None:
         super().start()
         if self.own:  # after the observer, which is connected and stays so
-            self.link = HostProxy(Path(self.url.removeprefix("native:")))
+            self._proxy = self.link = HostProxy(Path(self.url.removeprefix("native:")))
             self._stack.callback(self.link.close)
+
+    def beside(self, recorder: Recorder | None = None) -> mq.Bus:
+        if not self.own:
+            return super().beside(recorder)
+        with self._proxy.stepped_aside():
+            return open_bus(self.url, recorder=recorder)
 
     def _host(self) -> None:
         folder = Path(self.url.removeprefix("native:"))
@@ -254,6 +269,11 @@ class RealBroker(Target):
             self.url = self._given
         self.observer = observer_of(self.engine, self.url)
 
+    def beside(self, recorder: Recorder | None = None) -> mq.Bus:
+        if self.broker is None:
+            return super().beside(recorder)
+        return open_bus(self.broker.url, recorder=recorder)
+
     def alone(self) -> Target | None:
         if self.own or self._given is not None:
             return super().alone()
@@ -287,11 +307,18 @@ class RealBroker(Target):
 
 
 class RealCluster(RealBroker):
-    """Three nodes of Kafka or RabbitMQ in containers, of which some may be stopped."""
+    """Three nodes of Kafka or RabbitMQ in containers, of which some may be stopped; there is no way to them that could
+    be broken."""
+
+    nodes = True
 
     def __init__(self, engine: str) -> None:
-        super().__init__(engine, own=True)
+        super().__init__(engine)
         self.name = f"{engine}, cluster"
+
+    def alone(self) -> Target | None:
+        """What is about one broker that dies is not about one of three."""
+        return None
 
     def start(self) -> None:
         self.cluster = provided.cluster(self.engine)
@@ -335,12 +362,15 @@ _NAMES: dict[str, Factory] = {
     "native": lambda _: [NativeMemory(), NativeFolder(), NativeClient()],
     "kafka": lambda _: [RealBroker("kafka")],
     "rabbitmq": lambda _: [RealBroker("rabbitmq")],
+    "kafka-cluster": lambda _: [RealCluster("kafka")],
+    "rabbitmq-cluster": lambda _: [RealCluster("rabbitmq")],
 }
 
 
 def targets_for(text: str) -> list[Target]:
     """The targets that a name or a URL means; not started. Names: ``memory``, ``folder``, ``client``, ``native`` (all
-    three), ``kafka`` and ``rabbitmq`` (a container each, or the broker that the environment names)."""
+    three), ``kafka`` and ``rabbitmq`` (a container each, or the broker that the environment names), ``kafka-cluster``
+    and ``rabbitmq-cluster`` (three containers each)."""
     if text in _NAMES:
         return _NAMES[text](text)
     scheme, colon, _ = text.partition(":")

@@ -32,6 +32,10 @@ def test_targets_are_found_by_name_and_by_url(tmp_path: Path) -> None:
         "rabbitmq",
         "rabbitmq",
     ]
+    assert [targets_for(f"{engine}-cluster")[0].name for engine in ("kafka", "rabbitmq")] == [
+        "kafka, cluster",
+        "rabbitmq, cluster",
+    ]
     with pytest.raises(mq.ConfigurationError, match="no conformance target"):
         targets_for("mqtt://localhost/")
 

@@ -29,15 +29,16 @@ def test_every_saboteur_has_a_scenario_that_kills_it() -> None:
 
 
 def test_every_scenario_has_a_saboteur_that_it_kills() -> None:
-    """A scenario without one is a claim without a proof."""
+    """A scenario without one is a claim without a proof. Of nodes that die, which the native engine has not, the proof
+    is `acks-1` of the proofs, with the same nodes."""
     paired = {name for _, name in KILLERS}
-    missing = set(SCENARIOS) - paired
+    missing = set(SCENARIOS) - paired - {scenario.name for scenario in ALL if scenario.cluster}
     how = f"find a saboteur with `{FIND} --scenario NAME`, or write one, and name it in saboteurs/killers.py"
     assert not missing, f"no saboteur is named that these kill: {', '.join(sorted(missing))}: {how}"
     assert paired <= set(SCENARIOS)
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [one for one in ALL if not one.cluster], ids=lambda scenario: scenario.name)
 def test_what_kills_still_does(scenario: Scenario) -> None:
     """The scenario holds on the engine as it is, and fails, by the right name, on each that is named as its victim."""
     unbroken, *broken = matrix.trials(

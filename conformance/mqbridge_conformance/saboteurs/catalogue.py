@@ -52,6 +52,7 @@ ROWS: Final = (
         ("S58", "take-any-partition", "wrong-partition", Pieces(channel=sending.TakesAnyPartition)),
         ("S67", "one-after-another", "not-pipelined", Pieces(channel=sending.SendsOneAfterAnother)),
         ("S55", "ask-for-more", "acks-ignored", Pieces(sender=sending.asks_for_more), mq.Capability.ACKS_NONE),
+        ("S80", "resend-blindly", "duplicate", Pieces(sender=sending.resends_blindly), mq.Capability.IDEMPOTENT_SEND),
         ("S04", "confirm-unroutable", "unroutable-confirmed", Pieces(channel=sending.ConfirmsUnroutable)),
         ("S09", "take-without-end", "unbounded limit-ignored", Pieces(sender=sending.takes_without_end)),
     ),

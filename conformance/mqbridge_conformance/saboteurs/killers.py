@@ -14,16 +14,16 @@ from mqbridge_conformance.scenario import Scenario
 __all__ = ["KILLERS", "NOT_NATIVE", "is_killer"]
 
 _KILLERS: Final = {
-    "M01": "order-in-queue",
-    "M02": "partition-custom too-large",
+    "M01": "added-latency order-in-queue",
+    "M02": "disk-full lost-answers-resent lost-answers-told partition-custom too-large",
     "M03": "back-pressure",
     "M05": "rebalance-pause-eager stopped-member-fenced topic-dead-letter-unconfirmed",
     "M06": "partition-sticky",
     "M07": "records-deleted",
-    "M15": "concurrent-use order-across-restart",
+    "M15": "concurrent-use order-across-restart topic-cut-long",
     "M16": "out-of-order-ack",
     "M17": "seek",
-    "M18": "stalled-member-fenced",
+    "M18": "hung-handler slow-handler stalled-member-fenced",
     "M19": "rolling-restart",
     "M20": "assignment-eager",
     "M21": "start-rules",
@@ -37,15 +37,15 @@ _KILLERS: Final = {
     "M27": "dead-letter-queue-full",
     "M28": "purge",
     "M29": "competing-consumers prefetch-bound",
-    "M30": "crash-redelivers depth queue-under-kill-effectively-once",
-    "M31": "poison-message",
+    "M30": "crash-redelivers depth queue-cut-long queue-under-kill-effectively-once",
+    "M31": "dead-letter-queue-missing poison-message",
     "M32": "release-retry-reject",
     "M33": "message-ttl",
     "M34": "dead-letter-reasons",
     "M40": (
         "ack-auto ack-before members-come-and-go mismatch order-under-failing-handlers "
         "settle-once-on-a-topic static-member-fenced topic-dead-letter topic-under-kill-at-least-once "
-        "topic-under-kill-at-most-once topic-under-kill-effectively-once"
+        "topic-under-kill-at-most-once topic-under-kill-effectively-once broker-killed cut-short"
     ),
     "S01": "assignment-cooperative assignment-server close-flushes long-handler run-drains",
     "S02": "partition-round-robin",
@@ -54,7 +54,7 @@ _KILLERS: Final = {
     "S06": "delayed-send",
     "S07": "priority",
     "S08": "message-ttl",
-    "S09": "back-pressure",
+    "S09": "back-pressure broker-paused",
     "S10": "pause-and-resume",
     "S12": "start-rules",
     "S13": "static-member-restart",
@@ -78,7 +78,7 @@ _KILLERS: Final = {
     "S35": "topic-specified",
     "S36": "unroutable-and-missing",
     "S37": "retention-by-size",
-    "S38": "acks-leader acks-none compaction passwords permissions read-committed refusals tls",
+    "S38": "acks-leader acks-none compaction idempotent-lost-answers passwords permissions read-committed refusals tls",
     "S39": "purge",
     "S40": "burst-then-drain",
     "S41": "redrive",
@@ -122,6 +122,7 @@ KILLERS: Final[frozenset[tuple[str, str]]] = frozenset(
 
 NOT_NATIVE: Final = {
     "S52": "the native engine asks nobody for a password; `passwords` kills it on Kafka and RabbitMQ",
+    "S80": "the native engine has no idempotent producer yet; `idempotent-lost-answers` kills it on Kafka",
     "S55": "the native engine has no acks to choose; `acks-none` kills it on Kafka",
 }
 """What the native engine gives a saboteur nothing to break of, and who kills it elsewhere."""

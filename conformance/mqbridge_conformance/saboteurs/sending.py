@@ -34,6 +34,7 @@ __all__ = [
     "SwapsRecords",
     "TakesAnyPartition",
     "asks_for_more",
+    "resends_blindly",
     "takes_without_end",
 ]
 
@@ -297,4 +298,11 @@ def asks_for_more(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:
     """S55: a sender asks for all replicas, whatever it was told to ask for."""
     if spec.acks != "all" and strikes.here("a producer", acks=spec.acks):
         return replace(spec, acks="all")
+    return spec
+
+
+def resends_blindly(spec: spi.SenderSpec, strikes: Strikes) -> spi.SenderSpec:
+    """S80: a sender that was to be idempotent numbers nothing, and sends again what has no answer."""
+    if spec.idempotent and strikes.here("a producer", idempotent=True):
+        return replace(spec, idempotent=False, on_unknown="resend")
     return spec

@@ -10,6 +10,7 @@ from mqbridge_conformance.scenarios import (
     limits,
     messages,
     ordering,
+    outages,
     partitioning,
     queues,
     replay,
@@ -40,6 +41,7 @@ ALL: tuple[Scenario, ...] = (
     *routing.ALL,
     *errors.ALL,
     *lifecycle.ALL,
+    *outages.ALL,
     *security.ALL,
 )
 

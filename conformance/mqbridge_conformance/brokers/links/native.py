@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -69,7 +70,8 @@ class HostProxy(Proxy):
     def __init__(self, folder: Path) -> None:
         self._place = folder / _SOCKET
         self._aside = Path(tempfile.mkdtemp(prefix="mqbridge-aside-", dir=folder.parent))
-        hosts, ours = self._aside / "host", self._aside / "proxy"
+        self._hosts = self._aside / "host"
+        hosts, ours = self._hosts, self._aside / "proxy"
         listener = socket.socket(socket.AF_UNIX)
         try:
             listener.bind(str(ours))
@@ -88,6 +90,22 @@ class HostProxy(Proxy):
             if self._place.stat().st_ino == self._made:
                 return
         raise CannotTell(f"the folder of {self._place} has another host by now, and its clients do not go this way")
+
+    @contextlib.contextmanager
+    def stepped_aside(self) -> Iterator[None]:
+        """Meanwhile who connects reaches the host itself; those on the proxy stay there. Not while it is cut: who
+        connects again would go past it."""
+        self.check()
+        if self.refusing:
+            raise CannotTell("a way beside the link is found before it is cut, not meanwhile")
+        ours = self._aside / "proxy"
+        self._place.rename(ours)
+        self._hosts.rename(self._place)
+        try:
+            yield
+        finally:
+            self._place.rename(self._hosts)
+            ours.rename(self._place)
 
     def close(self) -> None:
         shutil.rmtree(self._aside, ignore_errors=True)

@@ -119,6 +119,11 @@ class Proxy:
     def check(self) -> None:
         """`CannotTell` if clients do not go this way any more."""
 
+    @property
+    def refusing(self) -> bool:
+        """Is it cut?"""
+        return self._refusing
+
     # --- faults: each is in force when the method returns
 
     def cut(self) -> None:

@@ -3,6 +3,7 @@
 from mqbridge_conformance.scenarios.groups.assignment import assignments
 from mqbridge_conformance.scenarios.groups.coming_and_going import members_come_and_go
 from mqbridge_conformance.scenarios.groups.crash import member_crash
+from mqbridge_conformance.scenarios.groups.hung_handler import hung_handler, slow_handler
 from mqbridge_conformance.scenarios.groups.pause_and_seek import pause_and_resume, seek
 from mqbridge_conformance.scenarios.groups.rebalance_pause import pauses
 from mqbridge_conformance.scenarios.groups.rolling_restart import rolling_restart
@@ -25,6 +26,8 @@ ALL = (
     member_crash,
     stalled_member_fenced,
     stopped_member_fenced,
+    hung_handler,
+    slow_handler,
     static_member_restart,
     static_member_fenced,
     rolling_restart,
