@@ -30,7 +30,7 @@ def test_every_saboteur_has_a_scenario_that_kills_it() -> None:
 
 def test_every_scenario_has_a_saboteur_that_it_kills() -> None:
     """A scenario without one is a claim without a proof. Of nodes that die, which the native engine has not, the proof
-    is `acks-1` of the proofs, with the same nodes."""
+    is `acks-1` of the proofs, with the same nodes, and what `test_kafka_teeth` breaks there."""
     paired = {name for _, name in KILLERS}
     missing = set(SCENARIOS) - paired - {scenario.name for scenario in ALL if scenario.cluster}
     how = f"find a saboteur with `{FIND} --scenario NAME`, or write one, and name it in saboteurs/killers.py"

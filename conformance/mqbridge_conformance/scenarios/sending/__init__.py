@@ -6,7 +6,8 @@ from mqbridge_conformance.scenarios.sending.lost_answers import (
     lost_answers_resent,
     lost_answers_told,
 )
+from mqbridge_conformance.scenarios.sending.min_insync import min_insync
 
 __all__ = ["ALL"]
 
-ALL = (acks_leader, acks_none, idempotent_lost_answers, lost_answers_told, lost_answers_resent)
+ALL = (acks_leader, acks_none, min_insync, idempotent_lost_answers, lost_answers_told, lost_answers_resent)
