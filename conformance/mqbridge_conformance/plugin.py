@@ -177,21 +177,24 @@ class Conformance:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """What was left out for want of a broker is told in every shape of the report."""
         from mqbridge_conformance.brokers.not_run import left_out
-        from mqbridge_conformance.results import LeftOut
+        from mqbridge_conformance.runner import leave_out
 
         for params, reason in left_out(session.config):
             if "mq_target" in params:
-                target: Target = params["mq_target"]
-                scenario: Scenario = params["mq_scenario"]
-                self.report.not_run.append(LeftOut(scenario.name, scenario.title, target.name, target.engine, reason))
+                leave_out(self.report, params["mq_target"], params["mq_scenario"], reason)
 
     def pytest_report_header(self) -> str:
         return f"mqbridge conformance: {self.report.level}, seed {self.report.seed}"
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         from mqbridge_conformance.report import document, page, to_json
+        from mqbridge_conformance.runner import leave_out
 
         self._stop()
+        for item in session.items:
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            if "mq_target" in params:
+                leave_out(self.report, params["mq_target"], params["mq_scenario"], "the run ended before")
         if self._json is not None:
             self._json.write_text(to_json(document(self.report)), encoding="utf-8")
         if self._html is not None:

@@ -25,6 +25,7 @@ from mqbridge_conformance.results import (
     CheckFailed,
     Claims,
     Evidence,
+    LeftOut,
     Report,
     ScenarioResult,
     Verdict,
@@ -35,7 +36,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 from mqbridge_conformance.trial import with_history
 
-__all__ = ["any_seed", "asked", "results", "run", "run_scenario", "said", "unusable"]
+__all__ = ["any_seed", "asked", "leave_out", "results", "run", "run_scenario", "said", "unusable"]
 
 PATIENCE_S = 30.0
 """What comes comes at once, on a machine that is not busy; this bounds what does not."""
@@ -117,6 +118,12 @@ def asked(scenario: Scenario, target: Target, report: Report) -> bool:
         report.unasked[scenario.name, target.name] = "needs a disk that may be filled"
         return False
     return True
+
+
+def leave_out(report: Report, target: Target, scenario: Scenario, why: str) -> None:
+    """Put into the report that it was not run, unless it was, or was not asked for."""
+    if asked(scenario, target, report) and not report.cell(scenario.name, target.name):
+        report.not_run.append(LeftOut(scenario.name, scenario.title, target.name, target.engine, why))
 
 
 def unusable(scenario: Scenario, target: Target, why: str) -> ScenarioResult:

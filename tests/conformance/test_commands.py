@@ -15,6 +15,7 @@ from mqbridge_conformance import scenarios
 from mqbridge_conformance.brokers import provided
 from mqbridge_conformance.commands import conformance
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.kills import command
 from mqbridge_conformance.places import check_file, check_folder
 from mqbridge_conformance.report import SLICE, read_document
 from mqbridge_conformance.scenario import Run, Scenario, scenario
@@ -221,7 +222,7 @@ def test_the_seed_is_told_where_it_was_not_given(two_levels: list[str]) -> None:
     assert [line.split()[0] for line in done.stderr.splitlines()][:1] == ["seed"]
 
 
-def test_an_interrupted_run_shows_what_there_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_shows_what_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And ends with 130, for it is neither green nor a failure of the engine's."""
 
     def interrupt(_: Env) -> None:
@@ -230,9 +231,26 @@ def test_an_interrupted_run_shows_what_there_was(monkeypatch: pytest.MonkeyPatch
     one = scenario("one", "Holds")(lambda env: env.check(True, ""))
     two = scenario("two", "Is interrupted")(interrupt)
     monkeypatch.setattr(scenarios, "ALL", (one, two))
-    done = CliRunner().invoke(conformance, ["run", "memory"])
+    path = tmp_path / "run.json"
+    done = CliRunner().invoke(conformance, ["run", "memory", "--json", str(path)])
     assert done.exit_code == 130
-    assert "1 PASS" in done.stdout
+    assert "NOT RUN on native, memory: 1 of them (interrupted)" in done.stdout
+    assert done.stdout.endswith("1 NOT RUN, 1 PASS\n")
+    found = read_document(path)
+    assert not found["run"]["green"]
+    assert [row["scenario"] for row in found["not_run"]] == ["two"]
+
+
+def test_interrupted_kills_say_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that nothing was judged; the seed was told before."""
+
+    def interrupt(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupt)
+    done = CliRunner().invoke(conformance, ["kills", "--seed", "5", "--folder", str(tmp_path)])
+    assert done.exit_code == 130
+    assert done.stderr == f"seed 5\ninterrupted, so nothing was judged; what was written down is in {tmp_path}\n"
 
 
 def test_json_and_junit_go_to_files(tmp_path: Path, two_levels: list[str]) -> None:

@@ -69,6 +69,8 @@ def test_the_plugin_is_inert_without_a_target(alone: pytest.Pytester) -> None:
         def test_nothing():
             own = {name for name in sys.modules if name.startswith("mqbridge")}
             assert own == {"mqbridge_conformance", "mqbridge_conformance.plugin"}, own
+            others = {"testcontainers", "docker", "confluent_kafka", "pika", "click", "rich", "hypothesis"}
+            assert others.isdisjoint(sys.modules)
         """
     )
     alone.runpytest_subprocess("-p", "mqbridge_conformance.plugin").assert_outcomes(passed=1)
@@ -136,6 +138,32 @@ def test_a_run_is_written_as_json_and_as_a_page(alone: pytest.Pytester) -> None:
     assert [row["scenario"] for row in found["results"]] == ["round-trip"]
     assert found["run"]["level"] == "quick"
     assert (alone.path / "run.html").read_text(encoding="utf-8") == page([found])
+
+
+def test_what_a_run_that_ended_early_did_not_come_to_is_told(alone: pytest.Pytester) -> None:
+    """By ``-x``, or by Ctrl-C: the JSON is not that of a whole run."""
+    alone.makepyfile(
+        test_own="""
+        from mqbridge_conformance.scenario import scenario
+        from mqbridge_conformance.test_scenarios import test_scenario
+        from mqbridge_conformance import scenarios
+
+        def interrupt(env):
+            raise KeyboardInterrupt
+
+        check = lambda env: env.check(True, "")
+        scenarios.ALL = (scenario("a", "A")(check), scenario("b", "B")(interrupt), scenario("c", "C")(check))
+        """
+    )
+    options = ("-p", "mqbridge_conformance.plugin", "--mq-target=memory", "--mq-json=run.json")
+    done = alone.runpytest_subprocess(*options)
+    assert done.ret == pytest.ExitCode.INTERRUPTED
+    found = read_document(alone.path / "run.json")
+    assert ([row["scenario"] for row in found["results"]], found["run"]["green"]) == (["a"], False)
+    assert [(row["scenario"], row["reason"]) for row in found["not_run"]] == [
+        ("b", "the run ended before"),
+        ("c", "the run ended before"),
+    ]
 
 
 def test_the_level_chooses_the_scenarios(alone: pytest.Pytester) -> None:

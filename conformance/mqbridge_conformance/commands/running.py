@@ -15,7 +15,7 @@ from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, OLD_FILE, 
 from mqbridge_conformance.commands.reading import read
 from mqbridge_conformance.places import check_file
 from mqbridge_conformance.results import Report, ScenarioResult
-from mqbridge_conformance.runner import PATIENCE_S, any_seed
+from mqbridge_conformance.runner import PATIENCE_S, any_seed, leave_out
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.soaking import Enough, soak
 from mqbridge_conformance.targets import Target, targets_for
@@ -102,6 +102,9 @@ def run_command(
                 tell(result)
     except KeyboardInterrupt:
         interrupted = True
+        for one in targets:
+            for scenario in chosen:
+                leave_out(report, one, scenario, "interrupted")
         click.echo("interrupted: what follows is what there was until then", err=True)
     _write(report, json_to, html_to, junit_to)
     if json_to != STDOUT:

@@ -29,7 +29,13 @@ def kills(number: int, seed: int | None, folder: Path | None, results: Path | No
     status is 1 if something was violated, and then all is kept.
     """
     where = folder or Path(tempfile.mkdtemp(prefix="mqbridge-kills-"))
-    report = run(number, any_seed() if seed is None else seed, where, say=lambda text: click.echo(text, err=True))
+    chosen = any_seed() if seed is None else seed
+    click.echo(f"seed {chosen}", err=True)
+    try:
+        report = run(number, chosen, where, say=lambda text: click.echo(text, err=True))
+    except KeyboardInterrupt:
+        click.echo(f"interrupted, so nothing was judged; what was written down is in {where}", err=True)
+        raise click.exceptions.Exit(130) from None
     line = json.dumps(asdict(report))
     click.echo(line)
     if results is not None:
