@@ -254,6 +254,8 @@ def check_outbox(history: History, profile: Profile) -> Judgement:
             text = f"{value!r} is one row and {number} messages"
             witness = in_order(*events, *seen.copies[value].values())
             judge.find("outbox-dup", seen.where(value), text, witness, "an outbox publishes at least once")
+    if rows.sure and not seen.first and not seen.drained:
+        judge.cannot_tell(f"{len(rows.sure)} rows were committed, and nobody looked at what came of them")
     _unpublished(judge, seen, operations)
     _reordered(judge, seen, operations)
     return judge.judgement()

@@ -71,7 +71,12 @@ ROWS: Final = (
         ("S01", "damage-payloads", "payload-corruption", Pieces(channel=contents.DamagesPayloads)),
         ("S54", "write-at-opening", "phantom refusal-applied", Pieces(channel=contents.WritesAtOpening)),
         ("S02", "misplace", "wrong-destination", Pieces(channel=contents.Misplaces)),
-        ("S03", "lose-keys", "key-moved key-order wrong-partition", Pieces(channel=contents.LosesKeys)),
+        (
+            "S03",
+            "lose-keys",
+            "payload-corruption key-moved key-order wrong-partition",
+            Pieces(channel=contents.LosesKeys),
+        ),
         (
             "S06",
             "ignore-delay",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mqbridge_conformance.checkers import Judgement, Profile
+from mqbridge_conformance.checkers import Judgement, Outcome, Profile
 from mqbridge_conformance.checkers.exactly_once import (
     EXACTLY_ONCE_CHECKERS,
     check_effects,
@@ -429,6 +429,16 @@ def test_a_committed_row_that_is_no_message_is_lost() -> None:
     """The others of its outbox went there, and it was drained; or it says itself where it goes."""
     assert Outbox().row("a").row("b").publish("a").seen().found == ["outbox-lost"]
     assert Outbox().row("b", dest=TOPIC).seen().found == ["outbox-lost"]
+
+
+def test_rows_that_nobody_looked_for_nobody_can_tell() -> None:
+    """Unknown: committed, and nothing was seen or drained anywhere; not of rows that may not have been."""
+    judgement = Outbox().row("a").row("b").row("c", "fail").judgement
+    told = "2 rows were committed, and nobody looked at what came of them"
+    assert (judgement.outcome, judgement.reason, judgement.findings) == (Outcome.UNKNOWN, told, ())
+    drained, unsure = Outbox().row("a", dest=TOPIC).seen(), Outbox().row("a", "info")
+    for outbox in (unsure, drained, Outbox().row("a").publish("a").seen()):
+        assert outbox.judgement.outcome is not Outcome.UNKNOWN
 
 
 def test_a_row_that_may_still_be_published_is_not_lost() -> None:
