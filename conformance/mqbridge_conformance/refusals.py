@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import mqbridge as mq
@@ -40,6 +41,13 @@ def refused_capabilities(env: Env) -> list[Cap]:
 
 def prove_refusals(env: Env, capabilities: Sequence[Cap]) -> None:
     """See that each is refused, by its own operation if it has one, and that nothing changed."""
+
+    def by_require() -> None:
+        for capability in capabilities:
+            _refused(env, capability, partial(env.bus.require, capability), "require()")
+
+    if capabilities:
+        _changes_nothing(env, by_require, "require() refused what is claimed not to be there")
     alone = [capability for capability in capabilities if not _prove(env, capability, capabilities)]
     if alone:
         env.evidence.note(f"no operation of their own can be asked for yet, so seen by require(): {', '.join(alone)}")
@@ -47,7 +55,6 @@ def prove_refusals(env: Env, capabilities: Sequence[Cap]) -> None:
 
 def _prove(env: Env, capability: Cap, refused: Sequence[Cap]) -> bool:
     """Was it asked for by its own operation too?"""
-    _refused(env, capability, lambda: env.bus.require(capability), "require()")
     probe = PROBES.get(capability)
     if probe is None or not env.can(*probe.first) or not set(probe.first).isdisjoint(refused):
         return False
@@ -55,21 +62,26 @@ def _prove(env: Env, capability: Cap, refused: Sequence[Cap]) -> bool:
         prepared = probe.prepare(env)
     except mq.Unsupported:
         return False  # what it would be called on is refused as well
-    _refused(env, capability, lambda: probe.call(env, prepared), "its own operation")
+    how = "its own operation"
+    attempt = partial(_refused, env, capability, lambda: probe.call(env, prepared), how)
+    _changes_nothing(env, attempt, f"{capability} was refused by {how}")
     env.count("refusals_by_operation")
     return True
 
 
 def _refused(env: Env, capability: Cap, call: Callable[[], object], how: str) -> None:
-    before = env.observer.snapshot()
     what = f"{capability}, which is claimed not to be there, asked for by {how}"
     error = env.raises(mq.Unsupported, call, what, "refusal-applied")
     env.equal(error.capability, capability.value, f"the capability that the refusal of {capability} names")
     env.equal(error.engine, env.bus.engine, f"the engine that the refusal of {capability} names")
     env.equal(error.outcome, "not_applied", f"the outcome that the refusal of {capability} names")
-    shown = f"what {env.observer.how} shows after {capability} was refused by {how}"
-    env.equal(env.observer.snapshot(), before, shown, "refusal-applied")
     env.count("refusals")
+
+
+def _changes_nothing(env: Env, attempt: Callable[[], object], after: str) -> None:
+    before = env.observer.snapshot()
+    attempt()
+    env.equal(env.observer.snapshot(), before, f"what {env.observer.how} shows after {after}", "refusal-applied")
 
 
 # --- what the operations are called on
