@@ -1,5 +1,5 @@
 """Known bad configurations on real brokers: each fails, and the same scenario passes without it."""
 
-from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
+from mqbridge_conformance.proofs.table import PROOFS, Proof, ProofRuns, show, target_of
 
-__all__ = ["PROOFS", "Proof", "Shown", "show", "target_of"]
+__all__ = ["PROOFS", "Proof", "ProofRuns", "show", "target_of"]

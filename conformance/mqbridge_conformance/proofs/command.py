@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from mqbridge_conformance.commands.arguments import NEW_FILE
-from mqbridge_conformance.proofs.table import PROOFS, Proof, Shown, show, target_of
+from mqbridge_conformance.proofs.table import PROOFS, Proof, ProofRuns, show, target_of
 from mqbridge_conformance.targets import Target
 
 __all__ = ["proofs", "row"]
@@ -51,7 +51,7 @@ def _shown(proof: Proof, target: Target, results: Path | None) -> bool:
     return shown.made
 
 
-def row(shown: Shown) -> str:
+def row(shown: ProofRuns) -> str:
     """One line of the table; what was not shown says so."""
     proof, tries = shown.proof, len(shown.bad)
     failed = sum(not result.verdict.green for result in shown.bad)

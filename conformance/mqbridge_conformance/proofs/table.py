@@ -22,7 +22,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios.transactions.isolation import read_committed
 from mqbridge_conformance.targets import RealCluster, Target, targets_for
 
-__all__ = ["PROOFS", "Proof", "Shown", "show", "target_of"]
+__all__ = ["PROOFS", "Proof", "ProofRuns", "show", "target_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ProofRuns:
     """Both halves of a proof, as they were seen."""
 
     proof: Proof
@@ -135,7 +135,7 @@ def target_of(proof: Proof) -> Target:
     return target
 
 
-def show(proof: Proof, target: Target, *, seed: int = 1, patience_s: float = 60.0) -> Shown:
+def show(proof: Proof, target: Target, *, seed: int = 1, patience_s: float = 60.0) -> ProofRuns:
     """Run both halves on a target that is started."""
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "strikes.jsonl"
@@ -143,7 +143,7 @@ def show(proof: Proof, target: Target, *, seed: int = 1, patience_s: float = 60.
             bad = [_run(proof, target, seed + number, proof.bad_patience_s) for number in range(proof.tries)]
         strikes = len(strikes_told(told))
     good = [_run(proof, target, seed + number, patience_s) for number in range(proof.tries)]
-    return Shown(proof, tuple(bad), tuple(good), strikes)
+    return ProofRuns(proof, tuple(bad), tuple(good), strikes)
 
 
 def _run(proof: Proof, target: Target, seed: int, patience_s: float) -> ScenarioResult:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mqbridge_conformance.proofs import PROOFS, Shown, show, target_of
+from mqbridge_conformance.proofs import PROOFS, ProofRuns, show, target_of
 from mqbridge_conformance.proofs.command import row
 from mqbridge_conformance.results import ScenarioResult, Verdict
 from mqbridge_conformance.targets import RealBroker
@@ -63,6 +63,6 @@ def _made(name: str, url: str) -> None:
 )
 def test_either_half_alone_shows_nothing(bad: Any, good: Any, strikes: int, made: bool) -> None:
     """Made is: failed for that reason with the setting in force, and always passed without it."""
-    shown = Shown(ONE, tuple(bad), tuple(good), strikes)
+    shown = ProofRuns(ONE, tuple(bad), tuple(good), strikes)
     assert shown.made is made
     assert row(shown).endswith("NOT SHOWN") is not made
