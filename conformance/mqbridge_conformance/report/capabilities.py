@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 from mqbridge import Capability, Level, Support
 from mqbridge_conformance.results import Claims, Report, Verdict, worst
 
-__all__ = ["Column", "Proof", "columns", "proof_of"]
+__all__ = ["EngineVersion", "Proof", "columns", "proof_of"]
 
 _REFUSALS: Final = "refusals"
 """The scenario that asks for every refused capability, and so speaks for all of them."""
 
 
-class Column(NamedTuple):
+class EngineVersion(NamedTuple):
     """An engine of one version, which all of these targets are."""
 
     engine: str
@@ -34,14 +34,14 @@ class Proof(NamedTuple):
     scenarios: tuple[str, ...]
 
 
-def columns(report: Report) -> dict[str, Column]:
+def columns(report: Report) -> dict[str, EngineVersion]:
     """By a name that tells them apart: the engine's, with its version if it ran in several."""
-    found: dict[tuple[str, str], Column] = {}
+    found: dict[tuple[str, str], EngineVersion] = {}
     for target, engine in report.targets().items():
         if target in report.claims:
             version = report.versions.get(target, {}).get(engine, "")
             before = found[engine, version].targets if (engine, version) in found else ()
-            found[engine, version] = Column(engine, version, (*before, target), report.claims[target])
+            found[engine, version] = EngineVersion(engine, version, (*before, target), report.claims[target])
     engines = [engine for engine, _ in found]
     return {
         f"{engine} {version}".strip() if engines.count(engine) > 1 else engine: column
@@ -49,7 +49,7 @@ def columns(report: Report) -> dict[str, Column]:
     }
 
 
-def proof_of(report: Report, column: Column, capability: Capability) -> Proof:
+def proof_of(report: Report, column: EngineVersion, capability: Capability) -> Proof:
     """A claim, and the worst of the runs that speak for it: what is claimed as an emulation is never a plain pass."""
     support = column.claims[capability]
     here = [result for result in report.results if result.target in column.targets]
