@@ -26,6 +26,7 @@ __all__ = [
     "FindsLater",
     "HidesMismatches",
     "KeepsBindings",
+    "KeepsGroups",
     "LagsLess",
     "PurgesNothing",
     "RedrivesNothing",
@@ -164,6 +165,16 @@ class DeletesNothing(PassingAdmin):
             done(None, None)
         else:
             self.inner.delete(destination, done)
+
+
+class KeepsGroups(PassingAdmin):
+    """S75: a group that is deleted stays, with what it committed."""
+
+    def delete_group(self, group: str, done: spi.Completion[None]) -> None:
+        if self.strikes.here(f"group {group}"):
+            done(None, None)
+        else:
+            self.inner.delete_group(group, done)
 
 
 class AddsNoPartitions(PassingAdmin):

@@ -208,6 +208,7 @@ ROWS: Final = (
         ("S49", "bind-nothing", "misrouted unroutable-confirmed lost", Pieces(admin=administering.BindsNothing)),
         ("S50", "keep-bindings", "misrouted wrong-destination", Pieces(admin=administering.KeepsBindings)),
         ("S56", "emulate-anyway", "refusal-applied", Pieces(request=connecting.emulates_anyway)),
+        ("S75", "keep-groups", "untrue-answer refusal-applied", Pieces(admin=administering.KeepsGroups)),
         ("S74", "hide-states", "state-untold", Pieces(request=connecting.hides_states)),
         ("S52", "let-anybody-in", "let-in", Pieces(request=connecting.lets_anybody_in), mq.Capability.PASSWORDS),
         (

@@ -113,6 +113,7 @@ _KILLERS: Final = {
     "S72": "out-of-order-ack",
     "S73": "several-topics",
     "S74": "states-told",
+    "S75": "group-deleted",
 }
 
 KILLERS: Final[frozenset[tuple[str, str]]] = frozenset(

@@ -136,6 +136,17 @@ def test_s42_says_something_else_of_what_is_missing(tmp_path: Path) -> None:
                 bus.broken.admin.describe(missing)
 
 
+def test_s75_keeps_groups_that_are_deleted(tmp_path: Path) -> None:
+    """Deleting one is answered, and it is still there."""
+    with pair("S75", tmp_path) as bus:
+        fill(bus)
+        with member(bus.clean) as consumer:
+            consumer.wait_assigned(10)
+        bus.broken.admin.delete_group("g")
+        assert [one.group for one in bus.clean.admin.list_groups()] == ["g"]
+        assert len(bus.strikes) == 1
+
+
 def test_s43_s44_s46_and_s47_change_nothing(tmp_path: Path) -> None:
     """Each answers as if it had, and what is there is what was."""
     with pair("S43", tmp_path) as bus:

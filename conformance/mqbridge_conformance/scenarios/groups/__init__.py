@@ -3,6 +3,7 @@
 from mqbridge_conformance.scenarios.groups.assignment import assignments
 from mqbridge_conformance.scenarios.groups.coming_and_going import members_come_and_go
 from mqbridge_conformance.scenarios.groups.crash import member_crash
+from mqbridge_conformance.scenarios.groups.deleted import group_deleted
 from mqbridge_conformance.scenarios.groups.hung_handler import hung_handler, slow_handler
 from mqbridge_conformance.scenarios.groups.pause_and_seek import pause_and_resume, seek
 from mqbridge_conformance.scenarios.groups.rebalance_pause import pauses
@@ -19,6 +20,7 @@ __all__ = ["ALL"]
 ALL = (
     two_groups,
     several_topics,
+    group_deleted,
     start_rules,
     *assignments,
     *pauses,
