@@ -44,12 +44,14 @@ class _Polls:
             self._ended[invoke.who].append(invoke.t if end is None else end.t)
         for event in history.of("close"):
             self._closed.setdefault(event.who, event.t)
+        self._otherwise = {event.who for event in history.said("deliver") if event.op is None}
+        """Those that were given something by `stream` or `run`, which ask by themselves."""
 
     def silences(self, who: str, longer_than: float) -> Iterator[tuple[int, int]]:
         """From the end of a poll to the beginning of the next, or until it was closed; else to the end of all: one that
         has died lets go too."""
         began, ended = self._began.get(who), self._ended.get(who, [])
-        if not began:
+        if not began or who in self._otherwise:
             return
         for since, until in zip(ended, [*began[1:], self._closed.get(who, self._end)], strict=True):
             if until - since > longer_than:

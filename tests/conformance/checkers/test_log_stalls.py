@@ -141,9 +141,13 @@ def test_what_excuses_it(what: str) -> None:
 
 
 def test_a_member_that_streams_asks_without_polls() -> None:
-    """Nothing is known of when it asked."""
-    story = Story().filled(3)
-    for who in ("a/c", "b/c"):
-        story.consumer(who, **SHORT)
-    story.say("ok", "deliver", "a", client="c", group="g", dest=TOPIC, part=0, off=0, key="k", val=value(0), lease=1)
-    assert found(asked(story, 8)) == set()
+    """Nothing is known of when it asked, whether it polled before or not."""
+    for polled in (False, True):
+        story = Story().filled(3)
+        for who in ("a/c", "b/c"):
+            story.consumer(who, **SHORT)
+        if polled:
+            story.poll("a/c", 0)
+        facts: dict[str, Any] = {"client": "c", "group": "g", "dest": TOPIC, "part": 0, "lease": 1}
+        story.say("ok", "deliver", "a", **facts, off=1, key="k", val=value(1), more={"handler": True})
+        assert found(asked(story, 8)) == set()
