@@ -2,8 +2,8 @@
 
 The rule: mutmut makes the mutants and runs the tests, in an environment of its own; what is here is the copy of the
 tree that it wants (it looks for packages below `src`, and ours lie below `conformance`), and the judgement of what
-lived. A mutant that lives is a sentence that only people read, or is explained in `living_mutants.toml`, or is a
-failure. Those that mypy refuses are dead: nobody could land them.
+lived. A mutant that lives is a sentence that only people read, or decides otherwise of two moments that are the same,
+or is explained in `living_mutants.toml`, or is a failure. Those that mypy refuses are dead: nobody could land them.
 
     tools/mutate_checkers.py [--minutes N] [--children N] [queue_fate queue_* ...]
 
@@ -57,6 +57,10 @@ TOLD: Final = {
 }
 """Exit codes of mutmut; any other is a failed test."""
 LIVING: Final = ("lived", "never run")
+MOMENT: Final = re.compile(
+    r"\bt\b|_t\b|_ns\b|since|until|killed|lost|known|left_hand|closing|closed|doubtful|shaken|dead|oldest|span"
+)
+"""How the checkers name moments."""
 
 
 class Mutant(NamedTuple):
@@ -69,11 +73,33 @@ class Mutant(NamedTuple):
     @property
     def is_wording(self) -> bool:
         """Is it a sentence, or part of one, in other words or letters?"""
-        for literal in re.findall(r'"([^"]* [^"]*)"', self.was):
+        for literal in [text for text in re.findall(r'"([^"]*)"', self.was) if " " in text]:
             changed = (f"XX{literal}XX", literal.lower(), literal.upper(), literal.capitalize())
             if self.now in [self.was.replace(f'"{literal}"', f'"{other}"') for other in changed]:
                 return True
         return False
+
+    @property
+    def is_tie(self) -> bool:
+        """Does it differ only where two moments are the same? Two events of one process never have the same nanosecond,
+        and of two processes that have it nobody knows which came first."""
+        for sign, other in (("<", "<="), ("<=", "<"), (">", ">="), (">=", ">")):
+            for found in re.finditer(rf"(\S+) {sign} (\S+)", self.was):
+                changed = f"{self.was[: found.start()]}{found[1]} {other} {found[2]}{self.was[found.end() :]}"
+                if changed == self.now and all(MOMENT.search(side) for side in found.groups()):
+                    return True
+        return False
+
+
+class Explained(NamedTuple):
+    """Patterns of mutants that live for one reason. One that is left out is any."""
+
+    where: str
+    was: str = ""
+    now: str = ""
+
+    def fits(self, mutant: Mutant) -> bool:
+        return all(re.search(pattern, text) for pattern, text in zip(self, mutant, strict=True))
 
 
 # --- the copy and its environment
@@ -178,20 +204,28 @@ def where(name: str) -> str:
     return f"{module.rpartition('.')[2]} {function}"
 
 
-def explained(text: str) -> set[Mutant]:
+def explained(text: str) -> list[Explained]:
     """Those that live for a reason. Errors: `ValueError` for one without."""
-    mutants = tomllib.loads(text).get("mutant", [])
-    if any(not mutant.get("because") for mutant in mutants):
+    entries = tomllib.loads(text).get("mutant", [])
+    if any(not entry.pop("because", "") for entry in entries):
         raise ValueError("each mutant that lives needs a reason")
-    return {Mutant(mutant["where"], mutant["was"], mutant["now"]) for mutant in mutants}
+    return [Explained(**entry) for entry in entries]
 
 
-def judge(living: Iterable[Mutant], known: set[Mutant]) -> tuple[Counter[str], list[Mutant]]:
+def kind_of(mutant: Mutant, known: Iterable[Explained]) -> str:
+    if mutant.is_wording:
+        return "wording"
+    if mutant.is_tie:
+        return "tie"
+    return "explained" if any(entry.fits(mutant) for entry in known) else "unexplained"
+
+
+def judge(living: Iterable[Mutant], known: Sequence[Explained]) -> tuple[Counter[str], list[Mutant]]:
     """How many live for which kind of reason, and those that live for none."""
     kinds: Counter[str] = Counter()
     unexplained: list[Mutant] = []
     for mutant in living:
-        kind = "wording" if mutant.is_wording else "explained" if mutant in known else "unexplained"
+        kind = kind_of(mutant, known)
         kinds[kind] += 1
         if kind == "unexplained":
             unexplained.append(mutant)
@@ -212,7 +246,7 @@ def main() -> int:
         run(asked.children, asked.minutes, [name for name, outcome in before.items() if outcome in LIVING])
     found = outcomes(asked.patterns)
     living = shown([name for name, outcome in found.items() if outcome in LIVING])
-    known = explained(EXPLAINED.read_text()) if EXPLAINED.exists() else set()
+    known = explained(EXPLAINED.read_text()) if EXPLAINED.exists() else []
     kinds, unexplained = judge(living, known)
     for mutant in unexplained:
         print(f"{mutant.where}\n  - {mutant.was}\n  + {mutant.now}")

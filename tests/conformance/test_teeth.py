@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mqbridge_conformance.results import Verdict
@@ -38,7 +40,18 @@ def test_every_scenario_has_a_saboteur_that_it_kills() -> None:
     assert paired <= set(SCENARIOS)
 
 
-@pytest.mark.parametrize("scenario", [one for one in ALL if not one.cluster], ids=lambda scenario: scenario.name)
+def _params() -> list[Any]:
+    """Those that stop a broker take long: for ``-m soak``, but for what no other scenario kills."""
+    elsewhere = {code for code, name in KILLERS if not SCENARIOS[name].own_broker}
+    needed = {name for code, name in KILLERS if code not in elsewhere}
+    return [
+        pytest.param(one, id=one.name, marks=[pytest.mark.soak] if one.own_broker and one.name not in needed else [])
+        for one in ALL
+        if not one.cluster
+    ]
+
+
+@pytest.mark.parametrize("scenario", _params())
 def test_what_kills_still_does(scenario: Scenario) -> None:
     """The scenario holds on the engine as it is, and fails, by the right name, on each that is named as its victim."""
     unbroken, *broken = matrix.trials(

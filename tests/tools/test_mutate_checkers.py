@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tools.mutate_checkers import ROOT, Mutant, configured, explained, judge, read_diff, told, where
+from tools.mutate_checkers import EXPLAINED, ROOT, Mutant, configured, explained, judge, read_diff, told, where
 
 
 def test_a_name_tells_where() -> None:
@@ -66,3 +66,32 @@ def test_numbers_are_told_the_biggest_first() -> None:
     """And nothing is none."""
     assert told(Counter({"lived": 1, "killed": 2})) == "2 killed, 1 lived"
     assert told(Counter()) == "none"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "tie"),
+    [
+        ("if lease.t < until:", "if lease.t <= until:", True),
+        ("if lease.t >= min(lost, 1):", "if lease.t > min(lost, 1):", True),
+        ("if lease.t < until:", "if lease.t > until:", False),
+        ("if off <= before[0]:", "if off < before[0]:", False),
+        ("if lease.t < until and off < 3:", "if lease.t < until and off <= 3:", False),
+    ],
+)
+def test_two_moments_that_are_the_same_are_a_tie(was: str, now: str, tie: bool) -> None:
+    """Of moments alone; offsets and numbers may be the same."""
+    assert Mutant("m f", was, now).is_tie is tie
+
+
+def test_a_reason_may_stand_for_several() -> None:
+    """By patterns; what is left out of them is any."""
+    known = explained('[[mutant]]\nwhere = "^m f$"\nnow = "XX"\nbecause = "words"\n')
+    living = [Mutant("m f", "a", "XXaXX"), Mutant("m f", "a", "b"), Mutant("m g", "a", "XXaXX")]
+    assert judge(living, known)[1] == living[1:]
+
+
+def test_every_reason_that_is_written_down_is_read() -> None:
+    """And none of them excuses everything."""
+    known = explained(EXPLAINED.read_text())
+    assert known
+    assert all(entry.where or entry.was or entry.now for entry in known)

@@ -236,7 +236,7 @@ ROWS: Final = (
         ("S62", "forget-single-active", "double-ownership", Pieces(admin=specifying.ForgetsSingleActive)),
         ("S63", "forget-alternates", "misrouted lost", Pieces(admin=specifying.ForgetsAlternates)),
         ("S64", "forget-retention", "retention-ignored", Pieces(admin=specifying.ForgetsRetention)),
-        ("S65", "merge-groups", "unseen starvation", Pieces(topic=specifying.MergesGroups)),
+        ("S65", "merge-groups", "unseen starvation commit-lost", Pieces(topic=specifying.MergesGroups)),
         ("S66", "wait-for-ever", "starvation unseen", Pieces(topic=specifying.WaitsForEver)),
         ("S73", "read-one-topic", "unseen starvation", Pieces(topic=specifying.ReadsOneTopic)),
     ),

@@ -17,7 +17,7 @@ _KILLERS: Final = {
     "M01": "added-latency order-in-queue",
     "M02": "disk-full lost-answers-resent lost-answers-told partition-custom too-large",
     "M03": "back-pressure",
-    "M05": "rebalance-pause-eager stopped-member-fenced topic-dead-letter-unconfirmed",
+    "M05": "rebalance-pause-eager topic-dead-letter-unconfirmed",
     "M06": "partition-sticky",
     "M07": "records-deleted",
     "M15": "concurrent-use order-across-restart topic-cut-long",
@@ -44,8 +44,8 @@ _KILLERS: Final = {
     "M34": "dead-letter-reasons",
     "M40": (
         "ack-auto ack-before members-come-and-go mismatch order-under-failing-handlers "
-        "settle-once-on-a-topic static-member-fenced topic-dead-letter topic-under-kill-at-least-once "
-        "topic-under-kill-at-most-once topic-under-kill-effectively-once broker-killed cut-short"
+        "broker-killed cut-short settle-once-on-a-topic static-member-fenced stopped-member-fenced topic-dead-letter "
+        "topic-under-kill-at-least-once topic-under-kill-at-most-once topic-under-kill-effectively-once"
     ),
     "S01": "assignment-cooperative assignment-server close-flushes long-handler run-drains",
     "S02": "partition-round-robin",
