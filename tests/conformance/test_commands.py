@@ -19,7 +19,7 @@ from mqbridge_conformance.kills import command
 from mqbridge_conformance.places import check_file, check_folder
 from mqbridge_conformance.report import SLICE, read_document
 from mqbridge_conformance.scenario import Run, Scenario, scenario
-from tests.conformance.timelines.made import Story, lost
+from tests.conformance.timelines.made import lost
 
 
 def test_the_table_command_shows_the_slice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_the_command_lists_the_scenarios() -> None:
 )
 def test_every_command_is_there(name: str) -> None:
     """Under one door, each with its help; what another command needs is not imported for it."""
-    assert f"  {name} " in CliRunner().invoke(conformance, ["--help"]).stdout
+    assert f"\n  {name} " in CliRunner().invoke(conformance, ["--help"]).stdout
     done = CliRunner().invoke(conformance, [name, "--help"])
     assert done.exit_code == 0, done.output
     assert f"Usage: conformance {name}" in done.stdout
@@ -313,18 +313,34 @@ def test_a_file_that_cannot_be_read_is_a_usage_error(content: str | None, tmp_pa
 
 def test_a_history_that_was_kept_is_judged_again(tmp_path: Path) -> None:
     """Each checker's word with what it looked at, each finding with its timeline; 1 if one is not valid."""
-    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    bad = tmp_path / "bad.jsonl"
     history, _ = lost()
     history.save(bad)
-    Story().history.save(good)
     done = CliRunner().invoke(conformance, ["judge", str(bad)])
     assert done.exit_code == 1, done.output
     assert "invalid" in done.stdout
     assert "p1#3" in done.stdout
     assert any(line.startswith("*") for line in done.stdout.splitlines())
-    assert CliRunner().invoke(conformance, ["judge", str(good)]).exit_code == 0
     for path, content in ((tmp_path / "absent.jsonl", None), (tmp_path / "torn.jsonl", "{}\n{}\n")):
         if content:
             path.write_text(content)
         done = CliRunner().invoke(conformance, ["judge", str(path)])
         assert (done.exit_code, path.name in done.stderr) == (2, True)
+
+
+def test_a_folder_of_histories_is_judged_one_by_one(tmp_path: Path) -> None:
+    """As ``run --history`` keeps them: two runs are not one; and in an empty folder nothing was shown."""
+    empty, kept = tmp_path / "empty", tmp_path / "kept"
+    empty.mkdir()
+    names = ("round-trip", "two-groups")
+    args = [word for name in names for word in ("--scenario", name)]
+    assert CliRunner().invoke(conformance, ["run", "memory", *args, "--history", str(kept)]).exit_code == 0
+    done = CliRunner().invoke(conformance, ["judge", str(kept)])
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.stdout.splitlines() if line.endswith(".jsonl:")] == [
+        f"{file.name}:" for file in sorted(kept.iterdir())
+    ]
+    assert len(list(kept.iterdir())) == 2
+    done = CliRunner().invoke(conformance, ["judge", str(empty)])
+    assert done.exit_code == 1
+    assert "nothing in it was looked at, so it shows nothing" in done.stderr

@@ -1,7 +1,6 @@
 """``mqbridge conformance``: the suite on the command line, found by the entry point ``mqbridge.commands``.
 
-The rule: a command is imported when it is called or its help is shown, so that none of them waits for what another
-needs.
+The rule: a command is imported when it is called, so that none of them waits for what another needs.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from mqbridge_conformance.results import CannotTell
 __all__ = ["conformance"]
 
 _PACKAGE: Final = "mqbridge_conformance"
-_COMMANDS: Final = {
-    "list": "commands.running:list_scenarios",
-    "run": "commands.running:run_command",
-    "table": "commands.running:table_command",
-    "compare": "commands.reading:compare_command",
-    "page": "commands.reading:page_command",
-    "judge": "commands.reading:judge_command",
-    "saboteurs": "saboteurs.command:teeth",
-    "proofs": "proofs.command:proofs",
-    "differential": "differential.command:differential",
-    "restarts": "restarts.command:restarts",
-    "kills": "kills.command:kills",
+_COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "list": ("commands.running:list_scenarios", "show the scenarios"),
+    "run": ("commands.running:run_command", "run them on a target, and report"),
+    "table": ("commands.running:table_command", "capability by engine, as Markdown"),
+    "compare": ("commands.reading:compare_command", "what changed between two runs"),
+    "page": ("commands.reading:page_command", "several runs as one page"),
+    "judge": ("commands.reading:judge_command", "judge a history that was kept"),
+    "saboteurs": ("saboteurs.command:teeth", "break the engine on purpose: is it found?"),
+    "proofs": ("proofs.command:proofs", "configure brokers badly on purpose: is it found?"),
+    "differential": ("differential.command:differential", "the same script on two engines"),
+    "restarts": ("restarts.command:restarts", "stop a broker under traffic"),
+    "kills": ("kills.command:kills", "SIGKILL hosts and workers of the native engine"),
 }
 
 
@@ -41,11 +40,15 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In a line each, and none is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in _COMMANDS.items()])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        where = _COMMANDS.get(cmd_name)
-        if where is None:
+        if cmd_name not in _COMMANDS:
             return None
-        module, _, name = where.partition(":")
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
         return cast(click.Command, getattr(import_module(f"{_PACKAGE}.{module}"), name))
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -9,7 +9,7 @@ import click
 from mqbridge_conformance import report as shown
 from mqbridge_conformance.checkers import Outcome, judge
 from mqbridge_conformance.commands.arguments import NEW_FILE, OLD_FILE
-from mqbridge_conformance.history import load
+from mqbridge_conformance.history import History, load
 from mqbridge_conformance.timelines import timeline
 from mqbridge_conformance.timelines.around import around
 
@@ -34,15 +34,34 @@ def compare_command(first: Path, second: Path) -> None:
 @click.command("judge")
 @click.argument("history", type=OLD_FILE, metavar="FILE.jsonl")
 def judge_command(history: Path) -> None:
-    """Judge a history that was kept, a file or a folder, by all checkers, and show each error with its timeline.
+    """Judge a history that was kept, or each of a folder of them, and show each error with its timeline.
 
-    What is legal there is counted. The exit status is 1 if one of them finds an error or cannot tell, and if there is
+    What is legal there is counted. The exit status is 1 if a checker finds an error or cannot tell, and if there is
     nothing in it to look at.
     """
     try:
-        found = load(history)
+        kept = _kept(history)
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    valid = True
+    for path, found in kept.items():
+        if len(kept) > 1:
+            click.echo(f"{path.name}:")
+        valid &= _judged(path, found)
+    if not valid:
+        raise click.exceptions.Exit(1)
+
+
+def _kept(path: Path) -> dict[Path, History]:
+    """The histories there: what several processes wrote of one run is one, several runs are several."""
+    if not path.is_dir():
+        return {path: load(path)}
+    found = {file: load(file) for file in sorted(path.glob("*.jsonl"))}
+    return found if sum(bool(one.header) for one in found.values()) > 1 else {path: load(path)}
+
+
+def _judged(path: Path, found: History) -> bool:
+    """What each checker says, and each error with its timeline; is all of it valid?"""
     judgements = judge(found)
     for judgement in judgements:
         counts = ", ".join(f"{number} {name}" for name, number in {**judgement.looked_at, **judgement.counts}.items())
@@ -51,10 +70,9 @@ def judge_command(history: Path) -> None:
     for finding in (error for judgement in judgements for error in judgement.errors):
         click.echo(f"\n{finding.anomaly} at {finding.where}: {finding.text}")
         click.echo(timeline(finding.witness, around(found, finding)))
-    if not any(judgement.looked_at for judgement in judgements):
-        raise click.ClickException(f"{history}: nothing in it was looked at, so it shows nothing")
-    if any(judgement.outcome is not Outcome.VALID for judgement in judgements):
-        raise click.exceptions.Exit(1)
+    if not any(number for judgement in judgements for number in judgement.looked_at.values()):
+        raise click.ClickException(f"{path}: nothing in it was looked at, so it shows nothing")
+    return all(judgement.outcome is Outcome.VALID for judgement in judgements)
 
 
 @click.command("page")
