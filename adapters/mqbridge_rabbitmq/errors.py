@@ -42,6 +42,8 @@ _SOFT: dict[int, tuple[type[MqbridgeError], str]] = {
 }
 
 
+_NO_REPLICA: Final = "does not have a running replica on the local node"
+"""Of a stream, also a 406: its replica on a node that has just come back is not there yet."""
 _SIZE: Final = re.compile(r"message size (\d+)")
 
 
@@ -66,6 +68,8 @@ def channel_error(native: BaseException | None, what: str, outcome: Outcome = "n
         return connection_error(native, what, outcome)
     code, text = reply(native)
     kind, advice = _SOFT.get(code, (Rejected, "Look at the broker's log."))
+    if _NO_REPLICA in text:
+        kind, advice = Unreachable, "A replica comes by itself where its node has just started; try again."
     sentence = f"{what} was refused by the broker: {code} {text}. {_APPLIED[outcome]} {advice}"
     return caused(kind(sentence, engine=ENGINE, outcome=outcome), native)
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from mqbridge.errors import ConfigurationError, ConnectionLost, LeaseLost, MqbridgeError, OperationTimeout
+from mqbridge.errors import ConfigurationError, ConnectionLost, LeaseLost, MqbridgeError, OperationTimeout, Unreachable
 from mqbridge.spi import (
     Assigned,
     Block,
@@ -203,7 +203,7 @@ class GroupMember:
         self._give_up(str(error))
         if self._closed:
             return
-        if isinstance(error, LeaseLost | ConnectionLost | OperationTimeout):
+        if isinstance(error, LeaseLost | ConnectionLost | OperationTimeout | Unreachable):
             self._join_again()
         else:
             self._fatal(error)

@@ -24,6 +24,13 @@ def test_a_channels_reply_code_decides_the_class(code: int, kind: type[MqbridgeE
     assert "THE TEXT" in str(error)
 
 
+def test_a_stream_without_a_replica_here_yet_is_not_a_stream_of_another_kind() -> None:
+    """A node that has just come back says 406 as well; that passes, so it is tried again."""
+    text = "PRECONDITION_FAILED - stream queue 't.mqt-0' in vhost '/' does not have a running replica on the local node"
+    error = errors.channel_error(amqp.ChannelClosedByBroker(406, text), "joining group g")
+    assert (type(error), error.retryable, error.outcome) == (Unreachable, True, "not_applied")
+
+
 def test_a_406_over_a_message_is_a_rejection_with_advice() -> None:
     """There is nothing to declare otherwise; the size that the broker names is read from its text."""
     text = "PRECONDITION_FAILED - message size 200000 is larger than configured max size 100000"
