@@ -1,6 +1,7 @@
 """Fixtures for an application's tests, found by pytest through the entry point ``pytest11``.
 
-The rule: a test run that asks for none of these fixtures notices nothing: no option, no hook, no import but pytest's.
+The rule: a test run that asks for none of these fixtures notices nothing: no option, no hook, and no import but
+pytest's and mqbridge's, which needs the standard library alone.
 """
 
 from __future__ import annotations
