@@ -344,3 +344,15 @@ def test_a_folder_of_histories_is_judged_one_by_one(tmp_path: Path) -> None:
     done = CliRunner().invoke(conformance, ["judge", str(empty)])
     assert done.exit_code == 1
     assert "nothing in it was looked at, so it shows nothing" in done.stderr
+
+
+def test_a_broker_that_is_not_there_is_told_once(two_levels: list[str]) -> None:
+    """Not once a scenario, each after its time; beside it the others run."""
+    url = "amqp://127.0.0.1:1/"
+    done = CliRunner().invoke(conformance, ["run", url, "memory", "--level", "full"])
+    assert done.exit_code == 1
+    told = "the target could not be used: Unreachable: RabbitMQ at 127.0.0.1:1 cannot be reached"
+    assert done.stderr.count(told) == 1
+    assert "UNKNOWN on rabbitmq, 127.0.0.1:1: 2 of them, for it could not be used: Unreachable" in done.stdout
+    assert done.stdout.endswith("2 UNKNOWN, 2 PASS\n")
+    assert two_levels == ["short", "long"]
