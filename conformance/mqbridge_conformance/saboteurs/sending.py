@@ -253,14 +253,15 @@ class SendsOneAfterAnother(PassingChannel):
     def take(self, message: Message) -> int:
         if self.waited_for is not None:
             return spi.FULL
-        number, taken = self._next, spi.FULL
-        self.waited_for = number if self.strikes.here(self.destination) else None
+        taken, struck = spi.FULL, self.strikes.here(self.destination)
+        self.waited_for = self._next if struck else None
         try:
             taken = self.put(message)
         finally:
             if taken == spi.FULL:
                 self.waited_for = None
-        self.inner.seal()
+        if struck:
+            self.inner.seal()
         return taken
 
     def confirm(self, number: int, partition: int | None, offset: int | None) -> None:

@@ -46,7 +46,15 @@ def static_member_restart(env: Env) -> None:
         steady.asked_back.clear()
         env.kill(first)
         again = joined(env, topic, group, **restless)
-        drive(env, [steady], lambda: assigned(env, again) == had, "it has its partitions again", anomaly="static-moved")
+        members: set[int] = set()
+
+        def has_them_again() -> bool:
+            members.add(len(env.bus.admin.describe_group(group).members))
+            return assigned(env, again) == had
+
+        drive(env, [steady], has_them_again, "it has its partitions again", anomaly="static-moved")
+        # One more would be the one that was killed, whose session had to end first.
+        env.equal(max(members), 2, "members at a time, from when one was killed to when it was back", "static-moved")
         drive(env, [steady], lambda: handled(env, again) > 0, "it works again")
         env.count("came_back")
         found = (steady.partitions, steady.gained, steady.asked_back)
