@@ -84,7 +84,8 @@ def run_command(
     """Run the scenarios on each TARGET and show the matrix.
 
     TARGET is a URL, or memory, folder or client (three arrangements of the native engine), or native: all three,
-    which is the default; or kafka or rabbitmq: a container, started for this run. Engines run beside each other.
+    which is the default; or kafka or rabbitmq: a container, started for this run, or kafka-cluster or rabbitmq-cluster:
+    three. Engines run beside each other.
     The exit status is 0 if every result is green, 1 if one is FAIL or UNKNOWN.
     """
     if json_to not in (None, STDOUT):

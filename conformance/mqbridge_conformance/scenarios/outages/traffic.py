@@ -22,12 +22,12 @@ PATIENCES = 4
 
 
 class Traffic:
-    """Begins at once. With `keys` order within each is judged. `dead_letter` is None in its queue: nothing dies."""
+    """Begins at once."""
 
-    def __init__(self, env: Env, *, session_timeout_s: float | None = None, **spec: Any) -> None:
+    def __init__(self, env: Env, *, session_timeout_s: float | None = None) -> None:
         self._env = env
         self._long_s = PATIENCES * env.patience_s
-        self.topic: mq.Topic[bytes] = env.topic(partitions=2, **spec)
+        self.topic: mq.Topic[bytes] = env.topic(partitions=2)
         self.queue: mq.Queue[bytes] = env.queue(dead_letter=None)
         self.group = env.group()
         told = {"producer": "one", "keys": ["a", "b", "c"], "options": {"delivery_timeout_s": 60}}
