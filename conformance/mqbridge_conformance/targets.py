@@ -300,7 +300,7 @@ class RealBroker(Target):
     def transactions(self, name: str, recorder: Recorder) -> Transactions:
         if self.engine != "kafka":
             return super().transactions(name, recorder)
-        return KafkaTransactions(urlsplit(self.url).netloc, name, recorder)
+        return KafkaTransactions(self.url, name, recorder)
 
     def spawn(self, program: str, **args: Any) -> Party:
         return ProcessParty(program, {"url": self.url, **args})

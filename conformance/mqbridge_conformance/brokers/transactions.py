@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import mqbridge as mq
 from mqbridge_conformance.history import Recorder, identify
+from mqbridge_conformance.observers.kafka_login import KafkaLogin
 from mqbridge_conformance.results import CannotTell
 
 if TYPE_CHECKING:
@@ -78,14 +79,14 @@ class Transactions(ABC):
 class KafkaTransactions(Transactions):
     """See `Transactions`; `name` is the transactional id."""
 
-    def __init__(self, bootstrap: str, name: str, recorder: Recorder) -> None:
+    def __init__(self, url: str, name: str, recorder: Recorder) -> None:
         try:
             from confluent_kafka import Producer
         except ModuleNotFoundError as error:
             raise CannotTell(f"a transaction needs {error.name}, which is not installed") from error
         super().__init__(recorder)
         self._failed: list[str] = []
-        self._producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": name, "log_level": 0})
+        self._producer = Producer({**KafkaLogin(url).config, "transactional.id": name, "log_level": 0})
         self._producer.init_transactions(ANSWER_S)
 
     def _begin(self) -> None:

@@ -135,9 +135,13 @@ def test_a_wrong_password_is_a_sentence(secured_kafka_broker: SecuredKafka) -> N
 
 def test_scenarios_run_on_a_secured_broker(ways: dict[str, str]) -> None:
     """Over TLS, with a password: a topic and a queue, seen from outside."""
-    wanted = [one for one in ALL if one.name in ("round-trip", "release-retry-reject")]
+    wanted = [one for one in ALL if one.name in ("round-trip", "release-retry-reject", "read-committed")]
     (target,) = targets_for(ways["TLS"])
     report = run([target], wanted)
     found = {result.scenario: (result.verdict, result.reason) for result in report.results}
-    assert found == {"round-trip": (Verdict.PASS, ""), "release-retry-reject": (Verdict.PASS_EMULATED, "")}
+    assert found == {
+        "round-trip": (Verdict.PASS, ""),
+        "read-committed": (Verdict.PASS, ""),
+        "release-retry-reject": (Verdict.PASS_EMULATED, ""),
+    }
     assert target.name.startswith("kafka, 127.0.0.1:")
