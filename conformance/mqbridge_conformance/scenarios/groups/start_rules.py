@@ -18,7 +18,6 @@ from mqbridge_conformance.scenario import scenario
     needs=(Cap.GROUPS, Cap.PARTITION_CUSTOM),
     proves=(Cap.GROUPS, Cap.ADD_PARTITIONS, Cap.DELETE_RECORDS),
     exercises=("rule_1", "rule_2", "kills"),
-    fault=True,
 )
 def start_rules(env: Env) -> None:
     _only_where_nothing_is_committed(env)
