@@ -105,10 +105,12 @@ class Broker:
     def put(self, name: str, message: Message) -> None:
         """At the end."""
         with self._lock:
-            queue = self._queues[name]
-            queue.tokens += 1
-            queue.ready.append(replace(message, token=queue.tokens, failed=0, redelivered=False))
+            self._append(self._queues[name], message)
         self._changed()
+
+    def _append(self, queue: Queue, message: Message) -> None:
+        queue.tokens += 1
+        queue.ready.append(replace(message, token=queue.tokens, failed=0, redelivered=False))
 
     def take(self, name: str, consumer: object, most: int) -> list[Message]:
         """The first ones, which are `consumer`'s from now on."""
@@ -120,42 +122,48 @@ class Broker:
             return [replace(message) for message in taken]
 
     def settle(self, name: str, consumer: object, token: int, verb: str, text: str | None, now_ms: int) -> bool:
-        """Apply one verb; False if the message is not this consumer's."""
+        """Apply one verb; False if the message is not this consumer's. `KeyError` if it would die and its dead-letter
+        queue is not there: the message is still the consumer's then, and nothing of it is changed."""
         with self._lock:
             queue = self._queues.get(name)
             if queue is None or queue.out.get(token, (None,))[0] is not consumer:
                 return False
-            _, message = queue.out.pop(token)
+            message = queue.out[token][1]
+            failed = message.failed + (verb == "retry")
+            exhausted = verb == "retry" and queue.max_attempts is not None and failed >= queue.max_attempts
             if verb == "reject":
-                self._bury(queue, message, "rejected", text, now_ms)
-            elif verb in ("release", "retry", "return"):
-                message.failed += verb == "retry"
+                self._bury(queue, message, "rejected", failed + 1, text, now_ms)
+            elif exhausted:
+                self._bury(queue, message, "max-attempts", failed, text, now_ms)
+            del queue.out[token]
+            if verb in ("release", "retry", "return") and not exhausted:
+                message.failed = failed
                 message.redelivered |= verb != "return"
-                if queue.max_attempts is not None and message.failed >= queue.max_attempts:
-                    self._bury(queue, message, "max-attempts", text, now_ms)
-                else:
-                    bisect.insort(queue.ready, message, key=lambda known: known.token)
+                bisect.insort(queue.ready, message, key=lambda known: known.token)
         self._changed()
         return True
 
-    def _bury(self, queue: Queue, message: Message, reason: str, text: str | None, now_ms: int) -> None:
-        """To the dead-letter queue, with why; nowhere if there is none."""
-        if queue.dead_letter in self._queues and queue.dead_letter is not None:
-            attempts = message.failed if reason == "max-attempts" else message.failed + 1
+    def _bury(self, queue: Queue, message: Message, reason: str, attempts: int, text: str | None, now_ms: int) -> None:
+        """To the dead-letter queue, with why; nowhere if the queue has none. `KeyError` if that is not there."""
+        if queue.dead_letter is not None:
             facts = {"reason": reason, "queue": queue.name, "attempts": str(attempts), "at-ms": str(now_ms)}
             facts |= {} if text is None else {"error": text}
             headers = tuple((f"mqbridge-death-{name}", value.encode()) for name, value in facts.items())
-            self.put(queue.dead_letter, replace(message, headers=(*message.headers, *headers)))
+            self._append(self._queues[queue.dead_letter], replace(message, headers=(*message.headers, *headers)))
 
     def leave(self, name: str, consumer: object, *, crashed: bool) -> None:
-        """Its messages go back to their places; one attempt of each is over if it did not say good-bye."""
+        """Its messages go back to their places; one attempt of each is over if it did not say good-bye, but for those
+        that would die of that and have nowhere to go."""
         with self._lock:
             queue = self._queues.get(name)
             held = [] if queue is None else [token for token, (whose, _) in queue.out.items() if whose is consumer]
             if queue is not None:
                 queue.consumers.discard(consumer)
         for token in held:
-            self.settle(name, consumer, token, "retry" if crashed else "release", None, 0)
+            try:
+                self.settle(name, consumer, token, "retry" if crashed else "release", None, 0)
+            except KeyError:
+                self.settle(name, consumer, token, "release", None, 0)
 
 
 _BROKERS: Final[dict[str, Broker]] = {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mqbridge import spi
-from mqbridge.errors import Closed, InvalidSpec, MqbridgeError, NotFound, Unsupported
+from mqbridge.errors import Closed, InvalidSpec, LeaseLost, MqbridgeError, NotFound, Unsupported
 from mqbridge.messages import RawHeaders
 from mqbridge.topology import Destination, Queue
 from mqbridge_example.broker import Broker, Message
@@ -183,19 +183,42 @@ class ExampleSubscription:
         return _Block(self._spec.queue, messages) if messages else None
 
     def settle(self, verbs: Sequence[spi.SettleVerb], done: spi.Completion[tuple[int, ...]]) -> None:
-        refused = [token for verb in verbs for token in self._apply(verb.verb, verb.tokens, verb.text)]
-        done(tuple(refused), None)
+        """What could not be dead-lettered comes again, its attempt not counted; the call fails as unknown, for the
+        rest was applied."""
+        refused: list[int] = []
+        kept: list[int] = []
+        for verb in verbs:
+            late, undead = self._apply(verb.verb, verb.tokens, verb.text)
+            refused += late
+            kept += undead
+        if not kept:
+            done(tuple(refused), None)
+        else:
+            queue = self._spec.queue
+            if refused:
+                late_error = LeaseLost(f"{len(refused)} deliveries of {queue} were settled too late", engine="example")
+                self._events.append(spi.SettleFailed(tuple(refused), late_error))
+            self._apply("release", kept, None)
+            text = (
+                f"{len(kept)} messages of {queue} could not be dead-lettered: their dead-letter queue does not exist; "
+                "make it with admin.ensure(). They stay in their queue, uncounted, and come again."
+            )
+            done(None, NotFound(text, outcome="unknown", engine="example"))
         self._ready()  # the window may be open again
 
-    def _apply(self, verb: str, tokens: Sequence[int], text: str | None) -> list[int]:
-        """Those that were not ours any more."""
+    def _apply(self, verb: str, tokens: Sequence[int], text: str | None) -> tuple[list[int], list[int]]:
+        """Those that were not ours any more, and those that are ours still, for want of their dead-letter queue."""
         refused: list[int] = []
-        with self._lock:
-            self._out -= len(tokens)
+        kept: list[int] = []
         for token in tokens:
-            if not self._broker.settle(self._spec.queue.name, self, token, verb, text, self._clock.wall_ms()):
-                refused.append(token)
-        return refused
+            try:
+                if not self._broker.settle(self._spec.queue.name, self, token, verb, text, self._clock.wall_ms()):
+                    refused.append(token)
+            except KeyError:
+                kept.append(token)
+        with self._lock:
+            self._out -= len(tokens) - len(kept)
+        return refused, kept
 
     def close(self, done: spi.Completion[None]) -> None:
         self.end(crashed=False)
