@@ -236,16 +236,20 @@ class Env:
                 )
             pause.wait(LOOK_EVERY_S)
 
-    def receive(self, consumer: Any, number: int, what: str, anomaly: str = "") -> list[mq.Delivery[Any]]:
+    def receive(
+        self, consumer: Any, number: int, what: str, anomaly: str = "", due_in_s: float = 0.0
+    ) -> list[mq.Delivery[Any]]:
         """Exactly `number` deliveries, none of them settled; fails when they do not come: what is due to a group and is
-        not given to it is ``unseen``, what is due of a queue is ``lost``, unless it has another name here."""
+        not given to it is ``unseen``, what is due of a queue is ``lost``, unless it has another name here. `due_in_s`:
+        what the scenario's own limits have it wait for, before patience begins."""
         missing = anomaly or ("unseen" if hasattr(consumer, "assignment") else "lost")
-        deadline_s = time.monotonic() + self.patience_s
+        patience_s = due_in_s + self.patience_s
+        deadline_s = time.monotonic() + patience_s
         got: list[mq.Delivery[Any]] = []
         while len(got) < number:
             got += consumer.poll(number - len(got), timeout=0.1)
             if len(got) < number and time.monotonic() >= deadline_s:
-                raise CheckFailed(f"{what}: {len(got)} of {number} came within {self.patience_s:g} s", missing)
+                raise CheckFailed(f"{what}: {len(got)} of {number} came within {patience_s:g} s", missing)
         self.count("deliveries", len(got))
         return got
 

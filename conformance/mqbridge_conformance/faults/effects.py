@@ -9,7 +9,7 @@ What counts as an effect: operations that failed or have no known outcome; those
 than such operations usually take, where nothing of their kind got through meanwhile; those of a dead process that never
 ended, and what it had in its hands; those that took longer than a delay that was added; messages that came again;
 assignments that moved; and what the injector itself saw (at the link connections cut, frames dropped, bytes late or
-held; at nodes that another one leads).
+held; at nodes that another one leads; of a handler the deliveries that it hung over).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ _BY_THE_INJECTOR: Final = {
     "dropped": "frames dropped",
     "late": "bytes late",
     "held": "bytes held",
+    "hung": "deliveries that it hung over",
 }
 """What is said in `more` when a fault is healed, and how it is called here."""
 

@@ -7,7 +7,7 @@ settlement ended is in the history, and what a failure is worth is decided by th
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -108,10 +108,11 @@ def consume(
     """Consume topics in a group (`options` has ``group`` and ``start``), or a queue; settle what comes by the verbs in
     turn, each after `work_s` of work, until the commands end.
 
-    ``stall``: stop polling, holding what was taken, until ``go``. ``commit``: commit, and say ``committed``, with the
-    error's code if it failed. ``progress``: say it, with ``handled``, ``late`` (verbs that were refused) and
-    ``assigned``. ``leave``: close in good order, say ``left``, and end. The program says ``ready`` when it has a
-    consumer, and, with `seconds_to_assign`, when it has been assigned partitions or that time is over.
+    ``stall``: say ``stalled``, with how many deliveries are ``in_hand``, and stop polling, holding them, until
+    ``go``. ``commit``: commit, and say ``committed``, with the error's code if it failed. ``progress``: say it,
+    with ``handled``, ``late`` (verbs that were refused) and ``assigned``. ``leave``: close in good order, say
+    ``left``, and end. The program says ``ready`` when it has a consumer, and, with `seconds_to_assign`, when it has
+    been assigned partitions or that time is over.
     """
     given = dict(options or {})
     if "start" in given:
@@ -137,15 +138,18 @@ class _Worker:
         self._max_messages = max_messages
         self._work_s = work_s
         self._verbs = verbs
+        self._in_hand: deque[Any] = deque()
         self._handled = 0
         self._late = 0
 
     def run(self) -> None:
         """Until ``leave``, or the end of the commands."""
         while not self._link.asked("leave"):
-            for delivery in self._consumer.poll(self._max_messages, timeout=POLL_S):
+            self._in_hand.extend(self._consumer.poll(self._max_messages, timeout=POLL_S))
+            while self._in_hand:
                 self._obey()
-                self._handle(delivery)
+                self._handle(self._in_hand[0])
+                self._in_hand.popleft()
             self._obey()
 
     def _handle(self, delivery: Any) -> None:
@@ -162,7 +166,7 @@ class _Worker:
     def _obey(self) -> None:
         while (order := self._link.commands.take("commit", "progress", "stall", timeout_s=0.0)) is not None:
             if order["name"] == "stall":
-                self._link.emit("stalled", handled=self._handled)
+                self._link.emit("stalled", handled=self._handled, in_hand=len(self._in_hand))
                 self._link.wait("go")
             elif order["name"] == "commit":
                 self._link.emit("committed", failed=self._commit(), handled=self._handled)

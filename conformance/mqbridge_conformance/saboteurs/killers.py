@@ -104,7 +104,7 @@ _KILLERS: Final = {
     "S63": "alternate-exchange",
     "S64": "retention-by-age",
     "S65": "two-groups",
-    "S66": "stalled-member-fenced",
+    "S66": "hung-handler stalled-member-fenced",
     "S67": "confirmed-in-a-pipeline",
     "S68": "round-trip",
     "S69": "records-deleted",

@@ -17,7 +17,8 @@ __all__ = ["as_markdown", "as_text", "line"]
 SIGNS: Final = {Fate.KILLED: "●", Fate.NOTICED: "○", Fate.SURVIVED: "–", Fate.UNKNOWN: "?", Fate.IDLE: " "}
 LEGEND: Final = (
     "● killed: the scenario fails with the anomaly that the saboteur is named for. ○ the scenario fails, by another "
-    "check. – the saboteur struck and the scenario does not look at that. Blank: it had no opportunity to strike."
+    "check. – the saboteur struck and the scenario does not look at that. ? "
+    "it struck, and nobody could tell. Blank: it had no opportunity to strike."
 )
 
 

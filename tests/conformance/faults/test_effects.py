@@ -251,7 +251,7 @@ def test_what_took_longer_than_the_delay_is_an_effect(writer: Writer) -> None:
     assert writer.only().counts["slower"] == 1
 
 
-@pytest.mark.parametrize("name", ["cut", "dropped", "late", "held", "moved"])
+@pytest.mark.parametrize("name", ["cut", "dropped", "late", "held", "hung", "moved"])
 def test_what_the_injector_saw_is_an_effect(writer: Writer, name: str) -> None:
     """The injector counted it itself; nothing counted is nothing."""
     writer.fault(100, 200, "cut", "link", seen={name: 0})

@@ -42,4 +42,21 @@ def test_a_handler_hangs_until_it_is_healed(
         assert party.expect("progress", WAIT_S)["handled"] == 0
         wait_until(lambda: handled(party) == 10, WAIT_S)
         party.stop(WAIT_S)
-    assert [event.more for event in told()] == [{"what": "hang", "at": "consume"}] * 4
+    what = {"what": "hang", "at": "consume"}
+    assert [event.more for event in told()] == [what, what, what, {**what, "hung": 0}]
+
+
+def test_what_it_hangs_over_is_told_by_the_handler(recorder: Recorder, told: Callable[[], list[Event]]) -> None:
+    """Not by what anybody makes of it: the delivery at hand, and the rest of its block."""
+    with NativeMemory() as target, target.connect() as bus, bus.producer() as producer:
+        bus.admin.ensure(QUEUE)
+        for number in range(4):
+            producer.send(QUEUE, b"%d" % number).result(WAIT_S)
+        party = target.spawn("consume", sources=["queue:q"], max_messages=4, work_s=0.5)
+        party.expect("ready", WAIT_S)
+        wait_until(lambda: handled(party) > 0, WAIT_S)
+        with Faults(target, recorder).hang(party, WAIT_S):
+            pass
+        wait_until(lambda: handled(party) == 4, WAIT_S)
+        party.stop(WAIT_S)
+    assert told()[-1].more["hung"] in (1, 2, 3)

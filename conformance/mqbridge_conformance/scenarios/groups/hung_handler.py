@@ -33,7 +33,7 @@ def hung_handler(env: Env) -> None:
     victim = _begun(env, topic, group, QUICK_S, LONG_POLL_S)
     env.wait_for(lambda: _told(env, victim, "handled") >= FIRST, True, "the member is at work", "unseen")
     with env.faults.hang(victim, env.patience_s):
-        _taken_over(env, topic, group)
+        _taken_over(env, topic, group, LONG_POLL_S)
     _lease_lost(env, victim)
     env.drained(topic, group)
     env.observer.records(topic.name)
@@ -51,7 +51,7 @@ def slow_handler(env: Env) -> None:
     topic, group = env.topic(), env.group()
     filled(env, topic, range(RECORDS))
     victim = _begun(env, topic, group, SLOW_S, SHORT_POLL_S)
-    _taken_over(env, topic, group)
+    _taken_over(env, topic, group, SHORT_POLL_S)
     _lease_lost(env, victim)
     env.drained(topic, group)
     env.observer.records(topic.name)
@@ -72,10 +72,10 @@ def _begun(env: Env, topic: mq.Topic[bytes], group: str, work_s: float, max_poll
     return victim
 
 
-def _taken_over(env: Env, topic: mq.Topic[bytes], group: str) -> None:
+def _taken_over(env: Env, topic: mq.Topic[bytes], group: str, max_poll_s: float) -> None:
     """Another member gets all that is not settled, without a gap, and settles it."""
     with env.bus.consumer(topic, group=group, start=mq.EARLIEST, session_timeout_s=SESSION_S) as heir:
-        got = env.receive(heir, 1, "what another member gets")
+        got = env.receive(heir, 1, "what another member gets", due_in_s=max_poll_s)
         first = got[0].offset or 0
         got += env.receive(heir, RECORDS - 1 - first, "the rest")
         env.equal(numbers(got), list(range(first, RECORDS)), "what another member gets, in order", "poll-skip")

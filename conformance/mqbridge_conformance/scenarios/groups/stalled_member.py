@@ -33,7 +33,7 @@ def stalled_member_fenced(env: Env) -> None:
         held = env.receive(stalled, RECORDS, "all of it, by the member that will stall")
         acked(env, stalled, held[:DONE])
         with env.bus.consumer(topic, group=group, start=mq.EARLIEST, **options) as successor:
-            taken = env.receive(successor, RECORDS - DONE, "what the stalled member had not settled")
+            taken = env.receive(successor, RECORDS - DONE, "what the stalled one had not settled", due_in_s=MAX_POLL_S)
             env.equal(numbers(taken), list(range(DONE, RECORDS)), "where the successor begins", "handover-gap")
             env.count("taken_over", len(taken))
             acked(env, successor, taken[:SUCCESSOR_DONE])

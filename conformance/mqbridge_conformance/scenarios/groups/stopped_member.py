@@ -37,7 +37,7 @@ def stopped_member_fenced(env: Env) -> None:
     env.wait_for(lambda: _handled(env, victim) >= FIRST, True, "the member is at work", "unseen")
     stopped = env.faults.stop(victim)
     with env.bus.consumer(topic, group=group, start=mq.EARLIEST, session_timeout_s=SESSION_S) as heir:
-        got = env.receive(heir, AFTER, "what the stopped member had not settled")
+        got = env.receive(heir, AFTER, "what the stopped member had not settled", due_in_s=SESSION_S)
         env.count("taken_over", len(got))
         acked(env, heir, got)
         before = heir.committed()
