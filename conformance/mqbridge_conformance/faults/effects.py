@@ -14,7 +14,8 @@ held; at nodes that another one leads; of a handler the deliveries that it hung 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -52,6 +53,8 @@ _BY_THE_INJECTOR: Final = {
     "hung": "deliveries that it hung over",
 }
 """What is said in `more` when a fault is healed, and how it is called here."""
+_BURST_NS: Final = 250_000_000
+"""Those that are under way together wait for each other, but for no longer than this: they are answered in batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
         and operation.ended_t < window.healing
     }  # fmt: skip
     delay_ns = 1e9 * float(window.fault.more.get("delay_s", 0))
-    usual_ns = _usual(history, window)
+    usual = _usual(history, window)
+    together = Counter(op.invoke.f for op in met if op.ended_t is None or op.invoke.t < window.healing < op.ended_t)
     for operation in met:
         invoke, end = operation
         if end is None or end.kind == "invoke":
@@ -167,20 +171,27 @@ def _operations(history: History, window: _Window) -> dict[str, int]:
             found["of unknown outcome"] += 1
         elif invoke.t < window.healing < end.t and (invoke.who, invoke.f) not in through and not _idle(end):
             waited_ns = window.healing - max(invoke.t, window.in_force)
-            found["held until it was over"] += waited_ns > usual_ns.get(invoke.f, -1)
+            found["held until it was over"] += waited_ns > _at_most(usual.get(invoke.f, ()), together[invoke.f])
         elif delay_ns and end.t - invoke.t >= delay_ns and not _idle(end):
             found["slower"] += 1
     return found
 
 
-def _usual(history: History, window: _Window) -> dict[str, int]:
-    """How long nineteen of twenty of each operation took at most before the fault. What is under way for no longer than
-    that when a short fault is over was not held by it."""
+def _usual(history: History, window: _Window) -> dict[str, list[int]]:
+    """How long each operation took before the fault, the shortest first."""
     before: dict[str, list[int]] = {}
     for invoke, end in _all_operations(history):
         if end is not None and end.kind == "ok" and end.t < window.tried and not _idle(end):
             before.setdefault(invoke.f, []).append(end.t - invoke.t)
-    return {f: sorted(durations)[(len(durations) * 19 - 1) // 20] for f, durations in before.items()}
+    return {f: sorted(durations) for f, durations in before.items()}
+
+
+def _at_most(usual: Sequence[int], together: int) -> int:
+    """What so many that are under way together take without any fault: a short one that is over by then held nobody.
+    Nineteen of twenty took no longer alone; together they take as many times the middle one, or one burst."""
+    if not usual:
+        return -1
+    return max(usual[(len(usual) * 19 - 1) // 20], min(together * usual[len(usual) // 2], _BURST_NS))
 
 
 def _met(operation: Operation, window: _Window) -> bool:

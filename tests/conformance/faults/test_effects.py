@@ -147,6 +147,27 @@ def test_what_was_merely_under_way_was_not_held(writer: Writer) -> None:
     assert [found.had_effect for found in effects(History(writer.events))] == [False, True]
 
 
+@pytest.mark.parametrize(("together", "lasts_ms", "held"), [(40, 4, False), (40, 240, True), (1000, 240, False)])
+def test_a_burst_waits_for_itself(writer: Writer, together: int, lasts_ms: int, held: bool) -> None:
+    """Many at once take as many times what one takes, or what a burst takes at most; what lasts longer was held."""
+    for begin in range(20):
+        writer.operation("send", 2 * begin, 2 * begin + 2)
+    for _ in range(together):
+        writer.operation("send", 99, 102 + lasts_ms)
+    writer.fault(100, 101 + lasts_ms)
+    assert writer.only().had_effect == held
+
+
+def test_a_burst_that_is_longer_than_any_was_held(writer: Writer) -> None:
+    """However many there are."""
+    for begin in range(20):
+        writer.operation("send", 2 * begin, 2 * begin + 2)
+    writer.fault(100, 401)
+    for _ in range(1000):
+        writer.operation("send", 99, 500)
+    assert writer.only().counts["held until it was over"] == 1000
+
+
 def test_an_empty_poll_that_outlasts_a_fault_is_no_effect(writer: Writer) -> None:
     """It waited because there was nothing; one that brought something was held."""
     writer.fault(100, 200)
