@@ -77,7 +77,8 @@ class Target(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start it, or reach it, and the observer with it. `CannotTell` if that is not possible."""
+        """Start it, or reach it, and the observer with it. Errors: `CannotTell` if that is not possible, and those of
+        `mqbridge.connect`."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -260,14 +261,23 @@ class RealBroker(Target):
         if self.own:
             broker = self.broker = provided.broker(self.engine, own=True)
             self.url, self.link, self._image_version = broker.linked_url, broker.link, broker.version
-            self.observer = observer_of(self.engine, broker.url)
+            self._look_at(broker.url)
             return
         if self._given is None:
             broker = provided.broker(self.engine)
             self.url, self._image_version = broker.url, broker.version
         else:
             self.url = self._given
-        self.observer = observer_of(self.engine, self.url)
+        self._look_at(self.url)
+
+    def _look_at(self, *nodes: str) -> None:
+        """The library is let in first: it says best what is wrong with a URL."""
+        mq.connect(self.url).close()
+        observers = [observer_of(self.engine, node) for node in nodes]
+        self.observer = observers[0] if len(observers) == 1 else FirstToTell(observers)
+
+    def reach(self) -> None:
+        self.observer.names()
 
     def beside(self, recorder: Recorder | None = None) -> mq.Bus:
         if self.broker is None:
@@ -323,11 +333,12 @@ class RealCluster(RealBroker):
     def start(self) -> None:
         self.cluster = provided.cluster(self.engine)
         self.url = self.cluster.url
-        self.observer = FirstToTell([observer_of(self.engine, node.url) for node in self.cluster.nodes])
+        self._look_at(*(node.url for node in self.cluster.nodes))
 
 
 def observer_of(engine: str, url: str) -> Observer:
-    """An observer of a real broker. Errors: `CannotTell` where the observer has no way in."""
+    """An observer of a real broker. Errors: `CannotTell` where the observer has no way in, or makes nothing of the
+    URL."""
     try:
         if engine == "kafka":
             from mqbridge_conformance.observers.kafka import KafkaObserver
@@ -338,6 +349,8 @@ def observer_of(engine: str, url: str) -> Observer:
         return RabbitMQObserver(url)
     except ModuleNotFoundError as error:
         raise CannotTell(f"the observer of {engine} needs {error.name}, which is not installed") from error
+    except ValueError as error:
+        raise CannotTell(f"the observer of {engine} makes nothing of that URL: {error}") from error
 
 
 Factory = Callable[[str], list[Target]]

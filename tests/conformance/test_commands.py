@@ -346,6 +346,22 @@ def test_a_folder_of_histories_is_judged_one_by_one(tmp_path: Path) -> None:
     assert "nothing in it was looked at, so it shows nothing" in done.stderr
 
 
+def test_a_wrong_url_takes_no_result_of_others_away(tmp_path: Path, two_levels: list[str]) -> None:
+    """What was wrong with it is told, its scenarios are UNKNOWN, the others have run, and all is written."""
+    file = tmp_path / "run.json"
+    url = "kafkas://me:secret@h:1?ca=nowhere.pem"
+    done = CliRunner().invoke(conformance, ["run", url, "amqp://h:99999", "memory", "--json", str(file)])
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    found = read_document(file)
+    assert {row["target"]: row["verdict"] for row in found["results"]} == {
+        "kafka, h:1": "UNKNOWN",
+        "rabbitmq, h:99999": "UNKNOWN",
+        "native, memory": "PASS",
+    }
+    assert "secret" not in file.read_text()
+    assert two_levels == ["short"]
+
+
 def test_a_broker_that_is_not_there_is_told_once(two_levels: list[str]) -> None:
     """Not once a scenario, each after its time; beside it the others run."""
     url = "amqp://127.0.0.1:1/"

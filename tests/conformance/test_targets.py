@@ -9,7 +9,7 @@ import pytest
 import mqbridge as mq
 from mqbridge_conformance.observers import PublicObserver
 from mqbridge_conformance.results import CannotTell
-from mqbridge_conformance.targets import RealBroker, targets_for
+from mqbridge_conformance.targets import RealBroker, observer_of, targets_for
 
 
 def test_targets_are_found_by_name_and_by_url(tmp_path: Path) -> None:
@@ -44,6 +44,37 @@ def test_brokers_at_urls_have_names_of_their_own_and_no_passwords_in_them() -> N
     """Two of one engine are two columns, which are shown to everybody."""
     texts = ("kafka", "kafka://a:1", "kafka://b:1,c:2", "amqp://user:secret@h/vhost?management=15672")
     assert [targets_for(text)[0].name for text in texts] == ["kafka", "kafka, a:1", "kafka, b:1,c:2", "rabbitmq, h"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("kafkas://me:secret@h:1?sasl=SCRAM-SHA-512&ca=nowhere.pem", "does not take this configuration"),
+        ("kafka://h:1?sasl=NOPE", "sasl must be one of"),
+        ("kafka://:secret@h:1?sasl=PLAIN", "does not take this configuration"),
+        ("amqp://h:99999", "is not host:port"),
+        ("amqps://h?ca=nowhere.pem", "the TLS files cannot be used"),
+    ],
+)
+def test_what_is_wrong_with_a_url_is_told_by_the_library(url: str, words: str) -> None:
+    """Before an observer makes anything of it, and by an error that a run takes for a target that cannot be used."""
+    (target,) = targets_for(url)
+    with pytest.raises(mq.ConfigurationError, match=words), target:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("engine", "url"),
+    [
+        ("kafka", "kafka://h:1?sasl=NOPE&librdkafka=nope=1"),
+        ("kafka", "kafkas://me:secret@h:1?ca=nowhere.pem"),
+        ("rabbitmq", "amqp://h:99999"),
+    ],
+)
+def test_an_observer_that_makes_nothing_of_a_url_cannot_tell(engine: str, url: str) -> None:
+    """Whatever error its client has for that."""
+    with pytest.raises(CannotTell, match=r"what the URL says|makes nothing of that URL"):
+        observer_of(engine, url)
 
 
 class Told(PublicObserver):

@@ -53,12 +53,16 @@ class KafkaObserver(Observer):
     how = "raw Kafka clients"
 
     def __init__(self, url: str) -> None:
-        """`url`: as the engine has it, with user, password and the options of TLS."""
+        """`url`: as the engine has it, with user, password and the options of TLS. `CannotTell` if librdkafka does not
+        take what it says."""
         self._login = KafkaLogin(url)
         # Quiet: what a scenario does to the broker is no news.
         quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _: None}
         self._base = {**self._login.config, "allow.auto.create.topics": False, **quiet}
-        self._admin = AdminClient(self._base)
+        try:
+            self._admin = AdminClient(self._base)
+        except KafkaException as error:
+            raise CannotTell(f"{self.how} do not take what the URL says: {error}") from error
         self._shares = ShareStates(self._admin, self._login)
 
     def versions(self) -> dict[str, str]:
