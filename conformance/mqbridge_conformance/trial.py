@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mqbridge_conformance.checkers import Finding, Outcome, judge
+from mqbridge_conformance.checkers import Finding, Judgement, Outcome, judge
 from mqbridge_conformance.faults import effects
 from mqbridge_conformance.history import History
 from mqbridge_conformance.results import ScenarioResult, Verdict
@@ -27,7 +28,7 @@ def with_history(result: ScenarioResult, scenario: Scenario, history: History, k
     temporary files."""
     judgements = judge(history)
     errors = [finding for judgement in judgements for finding in judgement.errors]
-    unknown = [f"{found.checker}: {found.reason}" for found in judgements if found.outcome is Outcome.UNKNOWN]
+    unknown = _untold(judgements)
     faults = effects(history)
     verdict, reason = result.verdict, result.reason
     passes = verdict in (Verdict.PASS, Verdict.PASS_EMULATED)
@@ -60,6 +61,15 @@ def with_history(result: ScenarioResult, scenario: Scenario, history: History, k
     elif keep is None:
         return judged
     return replace(judged, history=str(_kept(judged, history, keep)))
+
+
+def _untold(judgements: Sequence[Judgement]) -> list[str]:
+    """Why checkers could not tell; what several say once, with all their names."""
+    reasons: dict[str, list[str]] = {}
+    for judgement in judgements:
+        if judgement.outcome is Outcome.UNKNOWN:
+            reasons.setdefault(judgement.reason, []).append(judgement.checker)
+    return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _sentence(finding: Finding) -> str:

@@ -64,6 +64,12 @@ def test_what_a_checker_finds_fails_a_body_that_saw_nothing(target: Target, monk
     assert found.anomalies == ("lost-write",)
 
 
+def test_what_several_checkers_cannot_tell_is_told_once(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the names of all of them."""
+    found = judged(target, monkeypatch, toy(), unable, unable)
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "toy-checker, toy-checker: an event is missing")
+
+
 def test_a_checkers_error_outweighs_an_arrangement_that_failed(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     """UNKNOWN of the body does not hide it, and both reasons are told."""
 

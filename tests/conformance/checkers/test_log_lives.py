@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mqbridge_conformance.checkers import Finding, Profile
+from mqbridge_conformance.checkers import Finding, Judgement, Outcome, Profile
 from mqbridge_conformance.checkers.log_catalogue import LOG_CHECKERS
 from mqbridge_conformance.checkers.log_lives import Lives, born_as
 from mqbridge_conformance.history import Kind
@@ -21,6 +21,11 @@ def errors(story: Story, profile: Profile = ALL_CLAIMED) -> list[Finding]:
 
 def found(story: Story) -> list[str]:
     return sorted({finding.anomaly for finding in errors(story)})
+
+
+def judged(story: Story) -> list[Judgement]:
+    history = story.history()
+    return [checker(history, ALL_CLAIMED) for checker in LOG_CHECKERS]
 
 
 def deleted(story: Story, outcome: Kind = "ok") -> Story:
@@ -141,6 +146,102 @@ def test_a_deletion_of_which_nobody_knows(end: Kind | None) -> None:
     story.put(0, "whatever")
     story.look()
     assert found(story) == ["lost-write"]
+
+
+@pytest.mark.parametrize("end", ["info", None])
+def test_what_nobody_knows_excuses_nothing(end: Kind | None) -> None:
+    """Sends that were confirmed, and are neither there nor handed out: no checker says that this is well."""
+    story = Story()
+    story.producer()
+    story.say("invoke", "delete", dest=TOPIC) if end is None else story.did("delete", dest=TOPIC, outcome=end)
+    story.declare(TOPIC, partitions=1)
+    assert {one.outcome for one in judged(story)} == {Outcome.VALID}, "there was nothing to judge yet"
+    for off in range(6):
+        story.send(value(off), off)
+    story.look(without=range(6))
+    story.consumer()
+    story.drained()
+    for judgement in judged(story):
+        assert judgement.outcome is Outcome.UNKNOWN
+        assert judgement.reason == f"nobody knows whether {TOPIC} was deleted"
+
+
+def stayed(*, closes: bool = False, second: str = "g") -> Story:
+    """A member that was there before the deletion takes what its topic holds afterwards, and another one gets the
+    rest."""
+    story = Story().filled(2)
+    story.consumer()
+    story.poll("c", 0)
+    if closes:
+        story.did("close", "c")
+    deleted(story)
+    for off in range(4):
+        story.send(value(10 + off), off)
+    if not closes:
+        story.poll("c", 0, 1, lease=2)
+        story.settle("c", 0, 1, lease=2)
+        story.commit("c")
+        story.did("close", "c")
+    story.consumer("d", second)
+    story.poll("d", 2, 3, lease=3)
+    story.settle("d", 2, 3, lease=3)
+    story.commit("d")
+    story.committed(4, second)
+    story.drained(second)
+    story.look()
+    return story
+
+
+def test_a_group_whose_member_stayed_is_not_judged_in_the_next_life() -> None:
+    """What that member took the others did not get; each checker says that it cannot tell, and finds nothing."""
+    story = stayed()
+    assert found(story) == []
+    for judgement in judged(story):
+        assert judgement.outcome is Outcome.UNKNOWN
+        assert judgement.reason == f"{TOPIC} was deleted under a member of g, and nobody knows what it took"
+
+
+def test_the_log_is_judged_all_the_same() -> None:
+    """Whoever stayed."""
+    story = stayed()
+    story.look(without=(3,))
+    assert found(story) == ["lost-write"]
+
+
+@pytest.mark.parametrize("options", [{"closes": True}, {"second": "h"}])
+def test_a_group_without_such_a_member_is_judged(options: dict[str, Any]) -> None:
+    """One that had left before, and another group: two records were never given to it."""
+    assert found(stayed(**options)) == ["committed-too-far", "poll-skip", "unseen"]
+
+
+def test_a_member_that_died_before_did_not_stay() -> None:
+    """It said nothing afterwards, and took nothing."""
+    story = Story().filled(2)
+    story.consumer("x/c")
+    story.poll("x/c", 0)
+    deleted(story)
+    for off in range(4):
+        story.send(value(10 + off), off)
+    story.consumer("d")
+    story.poll("d", 1, 2, 3)
+    story.drained()
+    assert "unseen" in found(story)
+
+
+def test_who_stayed_for_one_topic_is_judged_for_the_other() -> None:
+    """A consumer that is opened afterwards for both."""
+    story = Story().filled(2)
+    story.declare("topic:u", partitions=1)
+    story.send(value(1, dest="topic:u"), 0, dest="topic:u")
+    story.consumer()
+    deleted(story)
+    story.did("close", "c")
+    story.consumer("d", sources=[TOPIC, "topic:u"])
+    story.poll("d", dest="topic:u")
+    story.drained()
+    story.drained(dest="topic:u")
+    (finding,) = errors(story)
+    assert (finding.anomaly, finding.where) == ("unseen", "topic:u in group g")
 
 
 def test_a_third_life_and_a_consumer_of_two_topics() -> None:
