@@ -16,12 +16,15 @@ from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, SCENARIO, 
 from mqbridge_conformance.saboteurs import matrix, showing
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.killers import is_killer
+from mqbridge_conformance.saboteurs.strikes import EVERY
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
 
 __all__ = ["teeth"]
 
 HUNG: Final = 3
+UNSPOILT: Final = (matrix.UNBROKEN, EVERY)
+"""Runs that count at any probability, for nobody strikes in them."""
 PATIENCE_S: Final = 3.0
 """Short: most runs end by waiting for what a broken engine never gives."""
 
@@ -72,7 +75,8 @@ def teeth(
 
     TARGET is one of those of `run`; of native, a scenario about processes runs in a folder and all others in memory.
     A saboteur is killed by a scenario that fails with the anomaly it is named for. The exit status is 0 if every
-    saboteur is killed and every scenario kills one.
+    saboteur is killed, those alone that are named if some are; and, if none is named, every scenario kills one that the
+    engine does not refuse.
     """
     unknown = [code for code in codes if code not in SABOTEURS]
     if unknown:
@@ -110,9 +114,9 @@ def teeth(
         runs = [
             trial
             for trial in matrix.read(file)
-            if trial.target in columns and (trial.code == matrix.UNBROKEN or trial.probability == probability)
+            if trial.target in columns and (trial.code in UNSPOILT or trial.probability == probability)
         ]
     found = matrix.Matrix(runs, matrix.asked_of(lambda: targets_for(target), scenarios), saboteurs)
-    click.echo(showing.as_markdown(found) if markdown else showing.as_text(found))
-    if found.alive() or found.toothless() or not found.broken:
+    click.echo(showing.as_markdown(found) if markdown else showing.as_text(found, toothless=not codes))
+    if found.alive() or (not codes and found.toothless()) or not found.broken:
         raise click.exceptions.Exit(1)

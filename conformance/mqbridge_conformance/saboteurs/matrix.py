@@ -254,13 +254,18 @@ class Matrix:
         every = list(runs)
         self.scenarios = [scenario.name for scenario in scenarios]
         self.unbroken = {trial.scenario: trial for trial in every if trial.code == UNBROKEN}
+        self._scouted = {
+            trial.scenario: trial.anomalies for trial in every if trial.code == EVERY and Verdict(trial.verdict).green
+        }
         told = list(self.unbroken.values())
         self.codes = [one.code for one in saboteurs if not any(lacks(one, trial) for trial in told)]
         self.broken = [trial for trial in every if trial.code in self.codes and trial.scenario in self.scenarios]
 
     def fate(self, code: str, scenario: str) -> Fate | None:
-        """The strongest word of the runs of a cell; None if it was not run."""
+        """The strongest word of the runs of a cell; None if it was not run, and nobody knows of an opportunity."""
         found = {trial.fate for trial in self.broken if trial.code == code and trial.scenario == scenario}
+        if not found and code not in self._scouted.get(scenario, (code,)):
+            return Fate.IDLE
         return next((fate for fate in Fate if fate in found), None)
 
     def killers(self, code: str) -> list[str]:
@@ -276,5 +281,10 @@ class Matrix:
         return [code for code in self.codes if not self.killers(code)]
 
     def toothless(self) -> list[str]:
-        """The scenarios that kill none, those that fail by themselves or were not run among them."""
-        return [scenario for scenario in self.scenarios if not self.killed(scenario)]
+        """The scenarios that kill none, those that fail by themselves or were not run among them, but not those that
+        the engine refuses: of them nothing was run that could be broken."""
+        return [scenario for scenario in self.scenarios if not self.killed(scenario) and not self._refused(scenario)]
+
+    def _refused(self, scenario: str) -> bool:
+        unbroken = self.unbroken.get(scenario)
+        return unbroken is not None and unbroken.verdict in (Verdict.REFUSED_PROVEN, Verdict.PENDING)

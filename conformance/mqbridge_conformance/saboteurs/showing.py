@@ -29,8 +29,8 @@ def line(trial: Trial) -> str:
     return f"{trial.code:4} {trial.scenario}: {what} ({trial.strikes} strikes, {trial.seconds:.1f} s) {found}"
 
 
-def as_text(matrix: Matrix) -> str:
-    """Who was killed by what, what survived, and which scenarios kill none."""
+def as_text(matrix: Matrix, *, toothless: bool = True) -> str:
+    """Who was killed by what, what survived, and, if that was asked, which scenarios kill none."""
     lines = []
     for code in matrix.codes:
         killers = matrix.killers(code)
@@ -38,7 +38,7 @@ def as_text(matrix: Matrix) -> str:
     failing = [name for name, trial in matrix.unbroken.items() if not Verdict(trial.verdict).green]
     for title, names in (
         ("not killed", matrix.alive()),
-        ("scenarios that kill none", matrix.toothless()),
+        *([("scenarios that kill none", matrix.toothless())] if toothless else []),
         ("scenarios that fail without a saboteur", failing),
     ):
         lines.append(f"{title}: {', '.join(names) or 'none'}")
@@ -52,7 +52,9 @@ def _why_alive(matrix: Matrix, code: str) -> str:
         for fate in (Fate.NOTICED, Fate.SURVIVED, Fate.UNKNOWN)
         if fate in fates.values()
     ]
-    return f"ALIVE: {'; '.join(told) or 'no opportunity anywhere'}"
+    if not told:
+        told = ["no opportunity anywhere" if Fate.IDLE in fates.values() else "it was run with none of these scenarios"]
+    return f"ALIVE: {'; '.join(told)}"
 
 
 def as_markdown(matrix: Matrix) -> str:

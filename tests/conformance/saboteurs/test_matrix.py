@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import mqbridge as mq
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.results import CheckFailed
-from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, matrix, showing
+from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, command, matrix, showing
 from mqbridge_conformance.saboteurs.command import teeth
 from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, trials, write
 from mqbridge_conformance.saboteurs.strikes import EVERY
@@ -157,7 +157,9 @@ def test_who_has_no_opportunity_is_found_out_by_one_run() -> None:
     found = list(trials(memory, [names_it], chosen, patience_s=1.0))
     assert [trial.code for trial in found] == [UNBROKEN, EVERY, "M02", "M40"]
     assert set(found[1].anomalies) & {one.code for one in chosen} == {"M02", "M40"}
-    assert Matrix(found, [names_it], chosen).fate("M15", "names-it") is None
+    of_all = Matrix(found, [names_it], chosen)
+    assert of_all.fate("M15", "names-it") is Fate.IDLE
+    assert "M15  lose-commits: ALIVE: no opportunity anywhere" in showing.as_text(of_all)
 
 
 def test_only_pairs_that_are_wanted_are_run() -> None:
@@ -199,12 +201,32 @@ def test_what_was_not_run_is_neither_killed_nor_has_it_teeth() -> None:
     found = Matrix([], [names_it], [SABOTEURS["M02"]])
     assert found.alive() == ["M02"]
     assert found.toothless() == ["names-it"]
+    assert "M02  drop-after-ack: ALIVE: it was run with none of these scenarios" in showing.as_text(found)
+
+
+@pytest.mark.parametrize("verdict", ["REFUSED-PROVEN", "PENDING"])
+def test_what_the_engine_refuses_needs_no_teeth_there(verdict: str) -> None:
+    """Only refusing was run of it, which nothing but an engine that refuses nothing breaks."""
+    runs = [replace(RUN, scenario="names-it", code=UNBROKEN, verdict=verdict, strikes=0)]
+    assert Matrix(runs, [names_it, sees_it], [SABOTEURS["M02"]]).toothless() == ["sees-it"]
 
 
 def test_a_matrix_of_no_runs_is_no_pass() -> None:
     """Of a saboteur that the engine gives nothing to break, nothing was run."""
     run = CliRunner().invoke(teeth, ["memory", "--saboteur", "S52", "--scenario", "refusals"])
     assert run.exit_code == 1
+
+
+def test_only_what_is_named_is_asked_to_die(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenarios that do not kill the named one are no fault of theirs; with none named, each is to kill something."""
+    monkeypatch.setattr(command, "ALL", (names_it, sends_nothing))
+    done = CliRunner().invoke(teeth, ["memory", "--level", "full", "--saboteur", "M02", "--patience", "1"])
+    assert done.exit_code == 0, done.output
+    assert "scenarios that kill none" not in done.stdout
+    monkeypatch.setattr(command, "SABOTEURS", {"M02": SABOTEURS["M02"]})
+    done = CliRunner().invoke(teeth, ["memory", "--level", "full", "--patience", "1"])
+    assert done.exit_code == 1, done.output
+    assert "scenarios that kill none: sends-nothing" in done.stdout
 
 
 def test_the_command_line_tells_what_survived(tmp_path: Path) -> None:
