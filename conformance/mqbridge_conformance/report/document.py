@@ -20,6 +20,7 @@ from mqbridge_conformance.results import Report, ScenarioResult, Verdict
 from mqbridge_conformance.timelines import Shown
 
 __all__ = [
+    "NOT_RUN",
     "SCHEMA",
     "ClaimRow",
     "Document",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 SCHEMA: Final = 1
+NOT_RUN: Final = "NOT RUN"
+"""What stands in the place of a verdict where nobody could begin."""
 
 
 class RunRow(TypedDict):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mqbridge_conformance.report.document import Document, RunRow
-from mqbridge_conformance.report.page_cells import NOT_RUN, chip
+from mqbridge_conformance.report.document import NOT_RUN, Document, RunRow
+from mqbridge_conformance.report.page_cells import chip
 from mqbridge_conformance.report.page_claims import claim_details, claims_matrix
 from mqbridge_conformance.report.page_results import failures, result_details, results_matrix
 from mqbridge_conformance.report.style import SCRIPT, STYLE

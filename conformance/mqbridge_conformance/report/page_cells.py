@@ -10,7 +10,6 @@ from mqbridge_conformance.results import Verdict, worst
 from mqbridge_conformance.timelines.markup import Child, Markup, tag
 
 __all__ = [
-    "NOT_RUN",
     "Column",
     "chip",
     "claim_columns",
@@ -20,9 +19,6 @@ __all__ = [
     "target_columns",
     "worst_of",
 ]
-
-NOT_RUN = "NOT RUN"
-"""What stands in the place of a verdict where nobody could begin."""
 
 
 class Column(NamedTuple):

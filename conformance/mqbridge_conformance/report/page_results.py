@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from mqbridge_conformance.report.document import Document, FindingRow, ResultRow, events_of
-from mqbridge_conformance.report.page_cells import NOT_RUN, chip, counted, head, result_anchor, target_columns, worst_of
+from mqbridge_conformance.report.document import NOT_RUN, Document, FindingRow, ResultRow, events_of
+from mqbridge_conformance.report.page_cells import chip, counted, head, result_anchor, target_columns, worst_of
 from mqbridge_conformance.results import Verdict
 from mqbridge_conformance.timelines.markup import Child, Markup, tag
 from mqbridge_conformance.timelines.picture import LEGEND, picture

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from mqbridge_conformance.report import document, junit_xml
-from mqbridge_conformance.results import Report, Verdict
+from mqbridge_conformance.results import LeftOut, Report, Verdict
 from tests.conformance.report.made import result
 
 
@@ -41,6 +41,24 @@ def test_a_failure_is_no_error_and_neither_is_hidden(suites: dict[str | None, ET
     failure = second.find("failure")
     assert failure is not None
     assert (failure.get("type"), failure.get("message"), failure.text) == ("FAIL", "because FAIL", "because FAIL")
+
+
+def test_what_was_not_run_is_an_error(report: Report) -> None:
+    """A server that shows an interrupted run shows no green one; a target that did not begin at all has a suite too."""
+    report.not_run += [LeftOut("two", "About two", target, "native", "interrupted") for target in ("folder", "client")]
+    root = ET.fromstring(junit_xml(document(report)))
+    suites = {suite.get("name"): suite for suite in root.findall("testsuite")}
+    assert {name: (suite.get("tests"), suite.get("errors")) for name, suite in suites.items()} == {
+        "memory": ("2", "0"),
+        "folder": ("3", "1"),
+        "client": ("1", "1"),
+    }
+    (case,) = suites["client"].findall("testcase")
+    assert (case.get("classname"), case.get("name")) == ("mqbridge_conformance.client", "two")
+    error = case.find("error")
+    assert error is not None
+    assert (error.get("type"), error.get("message"), error.text) == ("NOT RUN", "interrupted", "interrupted")
+    assert properties(case)["verdict"] == "NOT RUN"
 
 
 def test_the_verdict_is_told_where_junit_only_knows_passed(suites: dict[str | None, ET.Element]) -> None:
