@@ -1,4 +1,4 @@
-"""The broker dies under traffic, as in a power cut, and comes back: what it had confirmed it has."""
+"""The broker dies under traffic and comes back: what it had confirmed it has."""
 
 from __future__ import annotations
 
