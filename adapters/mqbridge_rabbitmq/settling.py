@@ -2,8 +2,8 @@
 once the broker has read it, which the answer to a synchronous method behind it on the same channel tells: AMQP has no
 answer to an ack. One such barrier is out at a time; what comes meanwhile shares the next.
 
-A rejection with a text, and a last retry with one, are copies to the dead-letter queue first: AMQP's reject carries no
-text. The ack follows the copy's confirm.
+What dies by a verb is copied to the dead-letter queue first, and the ack follows the copy's confirm: AMQP's reject
+carries no text, and has no answer that tells whether the letter could be written.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Settling:
             return
         reason = self._death(verb, tag)
         target = self._known().dead_letter
-        if reason is not None and verb.text is not None and target is not None:
+        if reason is not None and target is not None:
             self._copy(batch, tag, naming.queue_name(target), reason, verb.text)
             return
         channel.basic_reject(tag, requeue=verb.verb == "retry")  # counted
@@ -143,7 +143,7 @@ class Settling:
 
     # --- copies
 
-    def _copy(self, batch: _Batch, tag: int, target: str, reason: str, text: str) -> None:
+    def _copy(self, batch: _Batch, tag: int, target: str, reason: str, text: str | None) -> None:
         _, properties, body = self._tags.arrived(tag)
         facts = records.death_table(reason, self._queue.name, self._attempt(tag), records.now_ms(), text)
         self._tags.hold(tag)

@@ -62,11 +62,13 @@ class Channel:
         self._deliver = deliver
         callback(None)
 
-    def deliver(self, *bodies: bytes, redelivered: bool = False) -> None:
+    def deliver(self, *bodies: bytes, redelivered: bool = False, attempt: int = 1) -> None:
         for body in bodies:
             self._tag += 1
-            method = SimpleNamespace(delivery_tag=self._tag, redelivered=redelivered, exchange="", routing_key="q")
-            self._deliver(self, method, pika.BasicProperties(), body)
+            again = redelivered or attempt > 1
+            method = SimpleNamespace(delivery_tag=self._tag, redelivered=again, exchange="", routing_key="q")
+            properties: Any = pika.BasicProperties(headers={"x-delivery-count": attempt - 1} if attempt > 1 else None)
+            self._deliver(self, method, properties, body)
         self.loop.end_turn()
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
@@ -233,6 +235,22 @@ def test_a_rejection_with_a_text_is_acked_behind_its_confirmed_copy(world: World
     assert channel.sent[1:] == [("ack", 1, False)]
     channel.answer()
     assert answers[1:] == [((), None)]
+
+
+def test_a_last_retry_is_a_confirmed_copy_with_or_without_a_text(world: World) -> None:
+    """Else nobody hears of a death that the broker cannot carry out. An attempt that is not the last costs no copy."""
+    channel = world.ready()
+    channel.deliver(b"early")
+    channel.deliver(b"last", attempt=3)
+    (_, early), (_, last) = take(world.client)
+    world.client.settle([SettleVerb("retry", [early]), SettleVerb("retry", [last])], lambda *_answer: None)
+    assert channel.sent == [("reject", 1, True)]
+    ((target, properties, body, ended),) = world.carried
+    assert (target, body) == ("q.dlq", b"last")
+    assert properties.headers["mqbridge-death-reason"] == b"max-attempts"
+    assert "mqbridge-death-error" not in properties.headers
+    ended(None)
+    assert channel.sent[1:] == [("ack", 2, False)]
 
 
 def test_at_most_once_hands_out_behind_the_answer() -> None:

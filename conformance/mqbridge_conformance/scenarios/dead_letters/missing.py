@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import mqbridge as mq
@@ -29,18 +29,24 @@ def dead_letter_queue_missing(env: Env) -> None:
     again: the next consumer writes its letter, when it can be written."""
     queue = env.queue(max_attempts=LIMIT)
     assert queue.dead_letter is not None, "a queue has one unless it is said"
-    rejected, failed = env.send(queue, range(2))
-    with env.bus.consumer(queue, prefetch=2) as consumer:
-        for delivery in env.receive(consumer, 2, "the first attempt", "lost"):
-            if delivery.raw == failed:
-                delivery.retry()
-            else:
+    rejected, failed, wordless = env.send(queue, range(3))
+    verbs: dict[bytes | None, Callable[[mq.Delivery[Any]], None]] = {
+        rejected: lambda delivery: delivery.reject("of no use"),
+        failed: lambda delivery: delivery.retry(error="failed"),
+        wordless: lambda delivery: delivery.retry(),
+    }
+    with env.bus.consumer(queue, prefetch=3) as consumer:
+        for delivery in env.receive(consumer, 3, "the first attempt", "lost"):
+            if delivery.raw == rejected:
                 delivery.release()
+            else:
+                delivery.retry()
         consumer.commit(env.patience_s)
         env.bus.admin.delete(queue.dead_letter)
-        last = env.receive(consumer, 2, "the last attempt", "missing-redelivery")
+        last = env.receive(consumer, 3, "the last attempt", "missing-redelivery")
         attempts = {delivery.raw: delivery.attempt for delivery in last}
-        _die(last, rejected)
+        for delivery in last:
+            verbs[delivery.raw](delivery)
         error = env.raises(
             mq.NotFound, lambda: consumer.commit(env.patience_s), "a death without a dead-letter queue", "dlq-lost"
         )
@@ -52,10 +58,14 @@ def dead_letter_queue_missing(env: Env) -> None:
         def letters() -> set[tuple[bytes | None, str]]:
             for delivery in consumer.poll(timeout=0.01):
                 again.setdefault(delivery.raw, delivery.attempt)
-                _die([delivery], rejected)
+                verbs[delivery.raw](delivery)
             return {(letter.value, letter.reason) for letter in env.observer.letters(queue.name)}
 
-        wanted: set[tuple[bytes | None, str]] = {(rejected, "rejected"), (failed, "max-attempts")}
+        wanted: set[tuple[bytes | None, str]] = {
+            (rejected, "rejected"),
+            (failed, "max-attempts"),
+            (wordless, "max-attempts"),
+        }
         env.eventually(letters, wanted, "the dead letters, when their queue is there again", "dlq-lost")
         consumer.commit(env.patience_s)
         env.equal([d.raw for d in consumer.poll(timeout=0.05)], [], "what comes after that", "delivery-limit")
@@ -65,12 +75,3 @@ def dead_letter_queue_missing(env: Env) -> None:
     if env.bus.capabilities[Cap.RELEASE_UNCOUNTED].level is mq.Level.DIRECT:
         env.equal(again, attempts, "what came again, and its attempt", "attempt-wrong")
     env.counts(queue.name, Counts(0, 0, 0), "the queue they died in")
-
-
-def _die(deliveries: Iterable[mq.Delivery[Any]], rejected: bytes) -> None:
-    """Each by its own verb."""
-    for delivery in deliveries:
-        if delivery.raw == rejected:
-            delivery.reject("of no use")
-        else:
-            delivery.retry(error="failed")
