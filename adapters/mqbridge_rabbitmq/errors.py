@@ -43,7 +43,7 @@ _SOFT: dict[int, tuple[type[MqbridgeError], str]] = {
 
 
 _NO_REPLICA: Final = "does not have a running replica on the local node"
-"""Of a stream, also a 406: its replica on a node that has just come back is not there yet."""
+"""Of a stream, also a 406: it has none there, or the node has just started and its replica has not."""
 _SIZE: Final = re.compile(r"message size (\d+)")
 
 
@@ -69,7 +69,11 @@ def channel_error(native: BaseException | None, what: str, outcome: Outcome = "n
     code, text = reply(native)
     kind, advice = _SOFT.get(code, (Rejected, "Look at the broker's log."))
     if _NO_REPLICA in text:
-        kind, advice = Unreachable, "A replica comes by itself where its node has just started; try again."
+        kind = Unreachable
+        advice = (
+            "Where the node has just started, a replica that it has starts by itself; else use another node, or give "
+            "this one a replica (rabbitmq-streams add_replica)."
+        )
     sentence = f"{what} was refused by the broker: {code} {text}. {_APPLIED[outcome]} {advice}"
     return caused(kind(sentence, engine=ENGINE, outcome=outcome), native)
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AGAIN_S: Final = 0.3
 """Between two attempts to join on one connection."""
+MOVE_S: Final = 1.0
+"""For a replica to start, before a node without one is left for the next."""
 CHECK_S: Final = 1.0
 
 
@@ -203,7 +205,9 @@ class GroupMember:
         self._give_up(str(error))
         if self._closed:
             return
-        if isinstance(error, LeaseLost | ConnectionLost | OperationTimeout | Unreachable):
+        if isinstance(error, Unreachable):
+            self._move_on(error)
+        elif isinstance(error, LeaseLost | ConnectionLost | OperationTimeout):
             self._join_again()
         else:
             self._fatal(error)
@@ -211,6 +215,20 @@ class GroupMember:
     def _join_again(self) -> None:
         if self._again is None:
             self._again = self._loop.later(AGAIN_S, self._now)
+
+    def _move_on(self, error: Unreachable) -> None:
+        """This node has no replica of a stream, and none may ever come there: to the next one, where `up` joins."""
+        wire = self._wire
+        connection = None if wire is None else wire.connection
+        if wire is None or connection is None:
+            return
+
+        def leave() -> None:
+            self._again = None
+            if not self._held:
+                wire.move_on(connection, error)
+
+        self._again = self._loop.later(MOVE_S, leave)
 
     def _now(self) -> None:
         self._again = None
@@ -286,6 +304,9 @@ class GroupMember:
         if self.readers.get((reader.topic.name, reader.partition)) is reader:
             self._give_up(str(error))
             self._join_again()  # which finds out whether the topic is there
+            consuming = self._connection.consuming
+            if isinstance(error, Unreachable) and consuming.connection is not None:
+                consuming.move_on(consuming.connection, error)  # joined at a node with a replica, read at one without
 
     def _give_up(self, reason: str) -> None:
         """Close every token and every reader; the leases end."""

@@ -95,7 +95,7 @@ async def describe(scratch: Scratch, connection: RabbitConnection, group: str) -
         if place not in tokens and not await _consumers(scratch, name):
             active.remove(place)
             idle.append((name, *place))
-    held = [_hold(connection, group, topic, partition) for _, topic, partition in idle]
+    held = [_hold(connection, group, topic, partition, make=False) for _, topic, partition in idle]
     try:
         for one in held:
             await one.collected(ANSWER_S, _active)
@@ -165,7 +165,8 @@ async def _answers(
 # --- changing
 
 
-def _hold(connection: RabbitConnection, group: str, topic: str, partition: int) -> Held:
+def _hold(connection: RabbitConnection, group: str, topic: str, partition: int, *, make: bool) -> Held:
+    """`make`: the queue too, if it is not there; else it is taken as it is, whoever made it."""
     member = f"admin-{os.getpid()}-{secrets.token_hex(4)}"
     held = Held(
         connection.asking,
@@ -176,6 +177,7 @@ def _hold(connection: RabbitConnection, group: str, topic: str, partition: int) 
         ECHO_S,
         lambda _held, _ticket: None,
         lambda _held, _reason: None,
+        make=make,
     )
     held.keeper.open()
     return held
@@ -195,7 +197,7 @@ async def commit(
 ) -> None:
     """Become the owner of all of them, then write. `Rejected` with nothing written while a member consumes."""
     count = await offsets.partition_count(scratch, connection, topic)
-    held = [_hold(connection, group, topic.name, partition) for partition in sorted(wanted)]
+    held = [_hold(connection, group, topic.name, partition, make=True) for partition in sorted(wanted)]
     try:
         for one in held:
             await one.collected(ANSWER_S, _active)
@@ -213,7 +215,7 @@ async def delete(scratch: Scratch, connection: RabbitConnection, group: str) -> 
     """Owned first: a group that is consumed is refused. Whoever joins at that very moment finds its queue gone, and
     begins anew."""
     queues = await _of_group(connection, group)
-    held = [_hold(connection, group, topic, partition) for _, topic, partition in queues.values()]
+    held = [_hold(connection, group, topic, partition, make=False) for _, topic, partition in queues.values()]
     try:
         for one in held:
             await one.collected(ANSWER_S, _active)

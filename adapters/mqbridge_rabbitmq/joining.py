@@ -20,13 +20,15 @@ from mqbridge_rabbitmq import errors, offsets
 from mqbridge_rabbitmq.errands import Scratch, Step, pause
 from mqbridge_rabbitmq.loop import Loop, Timer
 from mqbridge_rabbitmq.naming import stream_name, token_queue
-from mqbridge_rabbitmq.token_keeping import TokenKeeper
+from mqbridge_rabbitmq.token_keeping import NODE_GONE_S, TokenKeeper
 from mqbridge_rabbitmq.tokens import Collected, Committed, Effect, Lost, Owned, State, Token
 from mqbridge_rabbitmq.wire import Wire
 
 if TYPE_CHECKING:
     from mqbridge_rabbitmq.engine import RabbitConnection
 
+MOVED_S: Final = 3.0
+"""For the token queue to be led by another node and to hand its token on, once the node of its owner counts as gone."""
 BEYOND_S: Final = 3.0
 """A replica that lags shows an end that is too low; only what stays beyond the end for so long is lost."""
 
@@ -44,6 +46,8 @@ class Held:
         echo_s: float,
         committed: Callable[[Held, int], None],
         lost: Callable[[Held, str], None],
+        *,
+        make: bool = True,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -57,7 +61,8 @@ class Held:
         self._error: MqbridgeError | None = None
         self._waiting: Completion[None] | None = None
         self._patience: Timer | None = None
-        self.keeper = TokenKeeper(wire, token_queue(group, topic, partition), member, echo_s, self._changed)
+        queue = token_queue(group, topic, partition)
+        self.keeper = TokenKeeper(wire, queue, member, echo_s, self._changed, make=make)
 
     async def collected(self, patience_s: float, rival: Callable[[Held], MqbridgeError]) -> None:
         """The state of the partition is known, or `rival` says who is in the way for so long."""
@@ -142,7 +147,8 @@ class Joining:
         self._connection = connection
         self._spec = spec
         self._hold = hold
-        self._patience_s = 1.5 * spec.session_timeout_s + 1.0
+        # However short its session: a member that dies with its node holds its token for NODE_GONE_S.
+        self._patience_s = max(1.5 * spec.session_timeout_s + 1.0, NODE_GONE_S + MOVED_S)
 
     async def all_partitions(self, scratch: Scratch) -> list[Begin]:
         topics = sorted(self._spec.topics, key=lambda topic: topic.name)

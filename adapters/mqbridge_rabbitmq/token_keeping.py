@@ -14,7 +14,7 @@ from typing import Any, Final
 import pika
 from pika import exceptions as amqp
 
-from mqbridge.errors import Denied, MqbridgeError
+from mqbridge.errors import Denied, Mismatch, MqbridgeError, NotFound
 from mqbridge_rabbitmq import errors
 from mqbridge_rabbitmq.loop import Timer
 from mqbridge_rabbitmq.tokens import Ack, Answer, Collected, Committed, Effect, Lost, Owned, Publish, State, TokenHolder
@@ -22,8 +22,9 @@ from mqbridge_rabbitmq.wire import Wire, shut, usable
 
 CONSUMER_TIMEOUT_S: Final = 1800.0
 NODE_GONE_S: Final = 5.0
-"""How long the token of a member stays with it whose node cannot be reached. The broker's own minute (since 4.3) would
-be longer than its successor waits; one that comes back with an old token is fenced by its echo."""
+"""How long the token of a member stays with it whose node is gone, from when the broker has noticed: at once of a node
+that died, after its net_ticktime (a minute) of one that is frozen or cut off. The broker's own minute on top (since
+4.3) would be longer than its successor waits; one that comes back with an old token is fenced by its echo."""
 ARGUMENTS: Final[dict[str, Any]] = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
@@ -33,18 +34,44 @@ ARGUMENTS: Final[dict[str, Any]] = {
 }
 KEEP_S: Final = CONSUMER_TIMEOUT_S / 3
 BLOCKED_S: Final = 1.0
+_OTHER_ARGUMENTS: Final = "inequivalent arg"
 _PERSISTENT: Final = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+
+
+def _of_another_make(native: BaseException, queue: str) -> Mismatch | None:
+    """The queue is there with other arguments than ours, which the broker changes for no queue."""
+    code, text = errors.reply(native)
+    if code != 406 or _OTHER_ARGUMENTS not in text:
+        return None
+    error = Mismatch(
+        f"token queue {queue} was made by another version of mqbridge, or by another program: {code} {text}. Nothing "
+        "was changed. While nobody consumes the group, look what it has committed (admin.describe_group), delete it "
+        "(admin.delete_group), and set that anew (admin.reset_offsets).",
+        engine=errors.ENGINE,
+    )
+    error.__cause__ = native
+    return error
 
 
 class TokenKeeper:
     """Tries to own one token queue on one connection; loop thread. `changed` hears `Collected`, `Owned`, `Committed`
     and `Lost`; after `Lost` the channel is closed and nothing follows."""
 
-    def __init__(self, wire: Wire, queue: str, member: str, echo_s: float, changed: Callable[[Effect], None]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        queue: str,
+        member: str,
+        echo_s: float,
+        changed: Callable[[Effect], None],
+        *,
+        make: bool = True,
+    ) -> None:
         self.queue = queue
         self.holder = TokenHolder(member, echo_s=echo_s, keep_s=KEEP_S)
         self.denied: MqbridgeError | None = None
-        """Why it will never be ours, if that is a permission."""
+        """Why it will never be ours, if that is a permission, or a queue that is not there or not of our making."""
+        self._make = make
         self._wire = wire
         self._changed = changed
         self._channel: Any = None
@@ -56,7 +83,7 @@ class TokenKeeper:
         return self.holder.state is State.OWNER and not self._closed
 
     def open(self) -> None:
-        """Declare the queue and wait to be its active consumer."""
+        """Make the queue, or take it as it is, and wait to be its active consumer."""
         connection = self._wire.connection
         if connection is None:
             self._refused("there is no connection")
@@ -95,7 +122,8 @@ class TokenKeeper:
         channel.add_on_cancel_callback(lambda _frame: self._refused("the broker cancelled the token's consumer"))
         channel.add_on_return_callback(lambda *_: self._refused("the token queue is gone"))
         channel.confirm_delivery(self._confirmed)
-        channel.queue_declare(self.queue, durable=True, arguments=ARGUMENTS)
+        if self._make:
+            channel.queue_declare(self.queue, durable=True, arguments=ARGUMENTS)
         channel.basic_consume(
             self.queue, self._delivered, callback=lambda _frame: self._apply(self.holder.consuming(self._now()))
         )
@@ -112,8 +140,10 @@ class TokenKeeper:
         if channel is self._channel:
             self._channel = None
             fatal = isinstance(native, amqp.ChannelClosedByBroker) and native.reply_code in (403, 406)
-            error = errors.channel_error(native, f"consuming token queue {self.queue}")
-            self.denied = error if isinstance(error, Denied) else None
+            other = _of_another_make(native, self.queue)
+            error = other or errors.channel_error(native, f"consuming token queue {self.queue}")
+            if other or isinstance(error, Denied) or (isinstance(error, NotFound) and not self._make):
+                self.denied = error
             self._refused(str(error), fatal)
 
     def _refused(self, why: str, fatal: bool = False) -> None:

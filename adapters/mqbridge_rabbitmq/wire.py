@@ -16,7 +16,7 @@ import pika
 from pika import exceptions as amqp
 from pika import spec
 
-from mqbridge.errors import MqbridgeError, Outcome
+from mqbridge.errors import MqbridgeError, Outcome, Unreachable
 from mqbridge.spi import Completion
 from mqbridge_rabbitmq import errors
 from mqbridge_rabbitmq.loop import Loop, Timer
@@ -210,6 +210,8 @@ class Wire:
             return
         self.connection = None
         self.blocked = False
+        if isinstance(native, Unreachable):  # of `move_on`
+            self._host += 1
         if self.closed:
             self._tell_down(errors.connection_error(native, "closing"))
             self._finish_closing()
@@ -220,6 +222,14 @@ class Wire:
         self._tell_down(error)
         if not self.closed and self._retry is None:
             self._retry = self.loop.later(FIRST_PAUSE_S * random.random(), self._try)
+
+    def move_on(self, connection: AmqpConnection, error: Unreachable) -> None:
+        """Leave the node of this connection, if it is still ours, for the next host: it has not what a tenant needs.
+        All tenants hear `error`. Loop thread."""
+        if connection is self.connection and connection.is_open:
+            host = self.settings.hosts[self._host % len(self.settings.hosts)]
+            log.warning("%s leaves %s:%s for the next host: %s", self.role, host[0], host[1], error)
+            connection.drop(error)
 
     def _tell_down(self, error: MqbridgeError) -> None:
         for tenant in list(self._tenants):

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import mqbridge as mq
+from mqbridge_rabbitmq.token_keeping import ARGUMENTS
+from mqbridge_rabbitmq.tokens import Token, encode
 from tests.rabbitmq.topics import raw
 
 MakeTopic = Callable[..., mq.Topic[bytes]]
@@ -195,6 +197,33 @@ def test_groups_are_listed_moved_and_forgotten(rabbit: mq.Bus, make_topic: MakeT
     rabbit.admin.delete_group(group)
     with pytest.raises(mq.NotFound):
         rabbit.admin.describe_group(group)
+
+
+def test_a_group_of_another_make_can_be_looked_at_and_deleted(
+    rabbit: mq.Bus, rabbitmq_url: str, name: str, group: str
+) -> None:
+    """The broker changes the arguments of no queue, so a member is refused, and what the error advises is true."""
+    topic = mq.Topic(name, partitions=1)
+    rabbit.admin.ensure(topic)
+    with rabbit.producer() as producer:
+        producer.send_many(topic, [b"x"] * 5)
+    with raw.channel(rabbitmq_url) as ch:
+        queue = f"{group}:{name}.mqg-0"
+        older = {key: value for key, value in ARGUMENTS.items() if key != "x-consumer-disconnected-timeout"}
+        ch.queue_declare(queue, durable=True, arguments=older)
+        ch.basic_publish("", queue, encode(Token(1, 0, 3, 1, "older")), mandatory=True)
+    with rabbit.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
+        with pytest.raises(mq.Mismatch, match="delete_group") as refusal:
+            consumer.wait_assigned(10)
+    assert "x-consumer-disconnected-timeout" in str(refusal.value)
+    committed = rabbit.admin.describe_group(group).committed
+    assert committed == {(name, 0): 3}
+    rabbit.admin.delete_group(group)
+    with pytest.raises(mq.NotFound):
+        rabbit.admin.describe_group(group)
+    rabbit.admin.reset_offsets(group, topic, to=mq.At({0: committed[name, 0]}), dry_run=False)
+    with rabbit.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
+        assert [delivery.offset for delivery in consumer.poll(2, timeout=10)] == [3, 4]
 
 
 def test_topics_work_without_the_management_api(rabbitmq_url: str, name: str, group: str) -> None:
