@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic from click 8.2 on
 
-__all__ = ["FOLDER", "NEW_FILE", "OLD_FILE", "SCENARIO", "SECONDS", "TARGET"]
+__all__ = ["DURATION", "FOLDER", "NEW_FILE", "OLD_FILE", "PROBABILITY", "SCENARIO", "TARGET"]
 
 
 class _NewFile(_Type):
@@ -69,6 +70,19 @@ class _ScenarioName(_Type):
         return str(value)
 
 
+class _Amount(click.FloatRange):
+    """Above zero, and finite: what is no number is neither below nor above anything, and nobody waits for ever."""
+
+    def __init__(self, max: float | None = None) -> None:
+        super().__init__(min=0, min_open=True, max=max)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return found
+
+
 NEW_FILE: Final = _NewFile()
 """A file to write, or to append to."""
 OLD_FILE: Final = click.Path(path_type=Path)
@@ -76,4 +90,6 @@ OLD_FILE: Final = click.Path(path_type=Path)
 FOLDER: Final = _Folder()
 TARGET: Final = _Target()
 SCENARIO: Final = _ScenarioName()
-SECONDS: Final = click.FloatRange(min=0, min_open=True)
+DURATION: Final = _Amount()
+"""In seconds, or in minutes."""
+PROBABILITY: Final = _Amount(max=1)

@@ -11,7 +11,7 @@ from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance import scenarios
 from mqbridge_conformance.beside import beside
-from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, OLD_FILE, SCENARIO, SECONDS, TARGET
+from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, OLD_FILE, SCENARIO, TARGET
 from mqbridge_conformance.commands.reading import read
 from mqbridge_conformance.places import check_file
 from mqbridge_conformance.results import Report, ScenarioResult
@@ -43,7 +43,7 @@ def list_scenarios() -> None:
     help="Those that are quick; all of them; or all of them again and again, until one is not green or it is enough.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="With --level soak: so many rounds are enough.")
-@click.option("--minutes", type=SECONDS, help="With --level soak: so many are enough.")
+@click.option("--minutes", type=DURATION, help="With --level soak: so many are enough.")
 @click.option(
     "--scenario",
     "names",
@@ -55,7 +55,7 @@ def list_scenarios() -> None:
 @click.option("--seed", type=int, help="For all chance in a run; told where it is not given. Later rounds count on.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Runs of each; all count.")
 @click.option(
-    "--patience", default=PATIENCE_S, show_default=True, type=SECONDS, help="Seconds to wait for what must happen."
+    "--patience", default=PATIENCE_S, show_default=True, type=DURATION, help="Seconds to wait for what must happen."
 )
 @click.option(
     "--history", type=FOLDER, metavar="DIR", help="Keep the history of every run here, not of failures alone."

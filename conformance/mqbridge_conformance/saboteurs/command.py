@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE, SCENARIO, SECONDS, TARGET
+from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, PROBABILITY, SCENARIO, TARGET
 from mqbridge_conformance.saboteurs import matrix, showing
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.killers import is_killer
@@ -35,8 +35,14 @@ PATIENCE_S: Final = 3.0
 @click.option(
     "--level", default="quick", show_default=True, type=click.Choice(["quick", "full"]), help="Of the scenarios."
 )
-@click.option("--p", "probability", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option("--tries", default=matrix.TRIES, show_default=True, help="Runs of a rare saboteur, until one kills it.")
+@click.option("--p", "probability", default=1.0, show_default=True, type=PROBABILITY)
+@click.option(
+    "--tries",
+    default=matrix.TRIES,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Runs of a rare saboteur, until one kills it.",
+)
 @click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
 @click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
 @click.option(
@@ -51,7 +57,7 @@ PATIENCE_S: Final = 3.0
     "--patience",
     default=PATIENCE_S,
     show_default=True,
-    type=SECONDS,
+    type=DURATION,
     help="Seconds to wait for what must happen, beyond what the scenario takes unbroken.",
 )
 @click.option("--results", type=NEW_FILE, metavar="FILE", help="Every run, one line each; what is there counts.")
@@ -83,6 +89,10 @@ def teeth(
         raise click.BadParameter(
             f"there is no {unknown[0]!r}; there are {', '.join(SABOTEURS)}", param_hint="--saboteur"
         )
+    try:
+        known = matrix.resume(results) if results is not None else []
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--results") from error
     for one in targets_for(target):
         with one:  # told here, once, where there is no way to it
             pass
@@ -101,7 +111,7 @@ def teeth(
                 seed=seed,
                 tries=tries,
                 patience_s=patience,
-                known=matrix.read(file),
+                known=known,
                 keep=keep,
             ):
                 matrix.write(trial, file)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import mqbridge as mq
 from mqbridge_conformance.history import load
@@ -27,7 +27,7 @@ from mqbridge_conformance.saboteurs.wrapping import in_force
 from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.targets import Target
 
-__all__ = ["UNBROKEN", "Fate", "Hung", "Matrix", "Trial", "asked_of", "attempt", "read", "trials", "write"]
+__all__ = ["UNBROKEN", "Fate", "Hung", "Matrix", "Trial", "asked_of", "attempt", "read", "resume", "trials", "write"]
 
 UNBROKEN: Final = "-"
 """In the place of a saboteur's code: the scenario as it is. In that of `EVERY` its anomalies are the codes of those
@@ -39,6 +39,10 @@ HANG_S: Final = 60.0
 """A run that has not ended so long after its patience is over ten times hangs."""
 WORTH_SCOUTING: Final = 5
 """For more saboteurs than that a run that finds out who has an opportunity costs less than it saves."""
+
+
+_BEGINS: Final = b'{"target": '
+"""How each line of a results file does."""
 
 
 class Fate(enum.StrEnum):
@@ -235,11 +239,45 @@ def write(trial: Trial, file: Path) -> None:
         lines.write(json.dumps(asdict(trial)) + "\n")
 
 
+def resume(file: Path) -> list[Trial]:
+    """What `read` gives; a last line that was cut short by a kill is taken away, so that the next one can follow.
+    Errors: those of `read`."""
+    found = read(file)
+    if file.exists():
+        whole = file.read_bytes().rpartition(b"\n")
+        with file.open("r+b") as lines:
+            lines.truncate(len(whole[0] + whole[1]))
+    return found
+
+
 def read(file: Path) -> list[Trial]:
-    """All that was written; nothing if there is no file yet."""
+    """All that was written, without a last line that was cut short; nothing if there is no file yet. Errors:
+    `ValueError` with the first line that is none of `write`."""
     if not file.exists():
         return []
-    return [Trial(**json.loads(line, object_hook=_with_tuples)) for line in file.read_text().splitlines()]
+    *lines, torn = file.read_bytes().split(b"\n")
+    if not (torn.startswith(_BEGINS) or _BEGINS.startswith(torn)):
+        lines.append(torn)
+    return [_trial_of(line, f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _trial_of(line: bytes, where: str) -> Trial:
+    try:
+        found = Trial(**json.loads(line, object_hook=_with_tuples))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: that is no run of a saboteur: {error}") from error
+    wrong = [name for name, kind in get_type_hints(Trial).items() if not _is(getattr(found, name), kind)]
+    if wrong or found.verdict not in list(Verdict):
+        raise ValueError(f"{where}: that is no run of a saboteur: {', '.join(wrong) or 'verdict'} cannot be so")
+    return found
+
+
+def _is(value: object, kind: object) -> bool:
+    if kind is float:
+        return type(value) in (int, float)
+    if kind in (int, str):
+        return type(value) is kind
+    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
 
 
 def _with_tuples(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mqbridge_conformance.env import Env
 from mqbridge_conformance.results import CheckFailed
 from mqbridge_conformance.saboteurs import SABOTEURS, Saboteur, command, matrix, showing
 from mqbridge_conformance.saboteurs.command import teeth
-from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, trials, write
+from mqbridge_conformance.saboteurs.matrix import UNBROKEN, Fate, Matrix, Trial, read, resume, trials, write
 from mqbridge_conformance.saboteurs.strikes import EVERY
 from mqbridge_conformance.scenario import Scenario, scenario
 from mqbridge_conformance.targets import Target, targets_for
@@ -117,6 +118,50 @@ def test_what_is_known_is_not_run_again(tmp_path: Path) -> None:
     more = [SABOTEURS["M02"], SABOTEURS["M05"]]
     again = list(trials(memory, [names_it], more, patience_s=1.0, known=first))
     assert [trial.code for trial in again] == ["M05"]
+
+
+def test_a_run_that_was_killed_while_it_wrote_is_gone_on_from(tmp_path: Path) -> None:
+    """What it had not written whole counts for nothing, wherever it was cut, and the next line is whole again."""
+    file = tmp_path / "results.jsonl"
+    write(RUN, file)
+    whole = file.read_bytes()
+    for cut in range(len(whole)):
+        file.write_bytes(whole + whole[:cut])
+        assert read(file) == [RUN]
+        assert resume(file) == [RUN]
+        write(RUN, file)
+        assert file.read_bytes() == whole * 2
+    file.write_bytes(whole[:5])
+    assert resume(file) == []
+    assert file.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello",
+        b"hello\n",
+        b"[]\n",
+        b"{}\n",
+        b"\xff\n",
+        b"\n",
+        json.dumps({**asdict(RUN), "more": 1}).encode() + b"\n",
+        json.dumps({**asdict(RUN), "verdict": "GREEN"}).encode() + b"\n",
+        json.dumps({**asdict(RUN), "strikes": "3"}).encode() + b"\n",
+        json.dumps({**asdict(RUN), "anomalies": "lost"}).encode() + b"\n",
+        json.dumps({**asdict(RUN), "anomalies": [1]}).encode() + b"\n",
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(line: bytes, tmp_path: Path) -> None:
+    """By file and line, before anything runs."""
+    file = tmp_path / "results.jsonl"
+    write(RUN, file)
+    file.write_bytes(file.read_bytes() + line)
+    before = file.read_bytes()
+    done = CliRunner().invoke(teeth, ["memory", "--results", str(file)])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+    assert "results.jsonl, line 2: that is no run of a saboteur: " in " ".join(done.stderr.split())
+    assert file.read_bytes() == before
 
 
 def test_a_rare_saboteur_is_tried_with_other_seeds_until_it_is_killed() -> None:
