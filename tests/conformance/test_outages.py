@@ -11,7 +11,7 @@ import pytest
 from mqbridge_conformance.brokers.links import Dropping, Proxy
 from mqbridge_conformance.brokers.native_host import NativeHost
 from mqbridge_conformance.brokers.servers import Broker
-from mqbridge_conformance.faults import disks, handlers
+from mqbridge_conformance.faults import disks, handlers, processes
 from mqbridge_conformance.faults.fault import inject
 from mqbridge_conformance.results import ScenarioResult, Verdict
 from mqbridge_conformance.runner import run_scenario
@@ -50,6 +50,21 @@ def test_a_member_that_hangs_for_ever_and_keeps_its_partition_is_found(tmp_path:
     assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
 
 
+def test_a_broker_that_confirms_what_it_has_no_room_for_is_found(tmp_path: Path) -> None:
+    """The disk is full whether or not the engine says so."""
+    with NativeClient(own=True) as target, in_force(Plan("M03", told=tmp_path / "told")):
+        result, _ = run_scenario(SCENARIOS["disk-full"], target, patience_s=PATIENCE_S)
+    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
+
+
+@pytest.mark.parametrize("name", ["stopped-member-fenced", "topic-cut-long"])
+def test_a_silent_member_that_keeps_its_partition_is_found(name: str, tmp_path: Path) -> None:
+    """It stood still, or nothing passed, whether or not the engine takes note of it: nobody took over."""
+    with NativeClient(own=True) as target, in_force(Plan("S76", told=tmp_path / "told")):
+        result, _ = run_scenario(SCENARIOS[name], target, patience_s=PATIENCE_S)
+    assert result.verdict is Verdict.FAIL, f"{result.verdict} {result.reason}"
+
+
 @pytest.mark.parametrize("name", ["hung-handler", "slow-handler", "stalled-member-fenced"])
 def test_its_own_limits_are_no_part_of_the_patience(name: str) -> None:
     """A sound engine passes with little of it, so that with as little a broken one does not fail for want of time."""
@@ -78,9 +93,13 @@ def no_broker_faults(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_link_faults(patch: pytest.MonkeyPatch) -> None:
-    for how in ("cut", "delay"):
+    for how in ("cut", "stall", "delay"):
         patch.setattr(Proxy, how, nothing)
     patch.setattr(Proxy, "drop", lambda _self, way, names, times, met: Dropping(way, names, times, met))
+
+
+def no_stopping(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(processes, "inject", lambda recorder, what, at, *_, **more: inject(recorder, what, at, nothing))
 
 
 def no_disk_faults(patch: pytest.MonkeyPatch) -> None:
@@ -104,6 +123,7 @@ def no_hanging(patch: pytest.MonkeyPatch) -> None:
         ("lost-answers-resent", no_link_faults),
         ("disk-full", no_disk_faults),
         ("hung-handler", no_hanging),
+        ("stopped-member-fenced", no_stopping),
     ],
 )
 def test_a_fault_that_did_nothing_proves_nothing(

@@ -28,4 +28,9 @@ def fill_disk(recorder: Recorder, host: ProcessParty) -> Fault:
     def lay(soft: int) -> None:
         resource.prlimit(host.pid, resource.RLIMIT_FSIZE, (soft, before[1]))
 
-    return inject(recorder, "disk full", "broker", lambda: lay(0), lambda: lay(before[0]), pid=host.pid)
+    def make_room() -> dict[str, bool]:
+        full = resource.prlimit(host.pid, resource.RLIMIT_FSIZE)[0] == 0
+        lay(before[0])
+        return {"full": full}
+
+    return inject(recorder, "disk full", "broker", lambda: lay(0), make_room, pid=host.pid)

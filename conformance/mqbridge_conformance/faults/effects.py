@@ -7,9 +7,10 @@ flight comes back only then; a fault that is never healed lasts to the end.
 
 What counts as an effect: operations that failed or have no known outcome; those held up until it was over, for longer
 than such operations usually take, where nothing of their kind got through meanwhile; those of a dead process that never
-ended, and what it had in its hands; those that took longer than a delay that was added; messages that came again;
-assignments that moved; and what the injector itself saw (at the link connections cut, frames dropped, bytes late or
-held; at nodes that another one leads; of a handler the deliveries that it hung over).
+ended, and what it, or one that stood still, had in its hands; those that took longer than a delay that was added;
+messages that came again; assignments that moved; sends to a disk that was full; and what the injector itself saw (at
+the link connections cut, frames dropped, bytes late or held; at nodes that another one leads; of a handler the
+deliveries that it hung over). So an engine that takes no note of a fault, as it ought to, does not hide it.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def _effect(history: History, operation: Operation) -> FaultEffect:
         "in its hands": _in_its_hands(history, window),
         "came again": _again(history, window),
         "assignments moved": _moved(history, window),
+        "sent without room": _sent_without_room(history, window, heal),
         **_by_the_injector(heal),
     }
     counts = {"invoked": _invoked(history, window), **{name: number for name, number in marks.items() if number}}
@@ -229,11 +231,11 @@ def _again(history: History, window: _Window) -> int:
 
 
 def _in_its_hands(history: History, window: _Window) -> int:
-    """What was delivered to a process that is dead and of which it said nothing more, no verb and no effect, and the
-    partitions that it had. One that said anything at all after it was to be dead is alive."""
-    dead = window.fault.more["at"]
-    own = [event for event in history if event.proc == dead]
-    if not own or any(event.t > window.in_force for event in own):
+    """What was delivered to a process that is dead, or stands still, and of which it had said nothing more, no verb and
+    no effect, and the partitions that it had. One that said anything at all while it was to be so is alive."""
+    silent_until = window.healing if window.fault.more["what"] == "stop" else float("inf")
+    own = [event for event in history if event.proc == window.fault.more["at"] and event.t < silent_until]
+    if not own or own[-1].t > window.in_force:
         return 0
     held: set[tuple[object, ...]] = set()
     for event in own:
@@ -265,6 +267,13 @@ def _moved(history: History, window: _Window) -> int:
         and event.t < leaving.get(event.who, event.t + 1)
         for event in history.of(*_MOVES)
     )
+
+
+def _sent_without_room(history: History, window: _Window, heal: Operation | None) -> int:
+    """Sends that were begun while no file could grow, which the injector saw to the end; however they ended."""
+    if heal is None or heal.end is None or not heal.end.more.get("full"):
+        return 0
+    return sum(event.kind == "invoke" and window.in_force < event.t < window.healing for event in history.of("send"))
 
 
 def _by_the_injector(heal: Operation | None) -> dict[str, int]:

@@ -239,6 +239,7 @@ ROWS: Final = (
         ("S65", "merge-groups", "unseen starvation commit-lost", Pieces(topic=specifying.MergesGroups)),
         ("S66", "wait-for-ever", "starvation unseen", Pieces(topic=specifying.WaitsForEver)),
         ("S73", "read-one-topic", "unseen starvation", Pieces(topic=specifying.ReadsOneTopic)),
+        ("S76", "hold-silent-members", "starvation unseen", Pieces(topic=specifying.HoldsSilentMembers)),
     ),
 )
 

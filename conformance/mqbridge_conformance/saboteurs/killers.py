@@ -114,6 +114,7 @@ _KILLERS: Final = {
     "S73": "several-topics",
     "S74": "states-told",
     "S75": "group-deleted",
+    "S76": "stopped-member-fenced topic-cut-long",
 }
 
 KILLERS: Final[frozenset[tuple[str, str]]] = frozenset(

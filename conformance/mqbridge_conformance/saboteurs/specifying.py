@@ -19,12 +19,15 @@ __all__ = [
     "ForgetsOverflow",
     "ForgetsRetention",
     "ForgetsSingleActive",
+    "HoldsSilentMembers",
     "MergesGroups",
     "ReadsOneTopic",
     "WaitsForEver",
 ]
 
 DAY_S: Final = 86_400.0
+LONG_SESSION_S: Final = 300.0
+"""Longer than any scenario waits, and no longer than brokers allow."""
 
 
 class _Forgets(PassingAdmin):
@@ -114,4 +117,13 @@ class WaitsForEver(PassingTopicSubscription):
     def specified(self, spec: spi.TopicSubscriptionSpec) -> spi.TopicSubscriptionSpec:
         if spec.max_poll_interval_s < DAY_S and self.strikes.here(f"group {spec.group}"):
             return replace(spec, max_poll_interval_s=DAY_S)
+        return spec
+
+
+class HoldsSilentMembers(PassingTopicSubscription):
+    """S76: a member of which nothing is heard any more is taken for alive."""
+
+    def specified(self, spec: spi.TopicSubscriptionSpec) -> spi.TopicSubscriptionSpec:
+        if spec.session_timeout_s < LONG_SESSION_S and self.strikes.here(f"group {spec.group}"):
+            return replace(spec, session_timeout_s=LONG_SESSION_S)
         return spec

@@ -255,6 +255,27 @@ def test_one_that_says_anything_afterwards_is_not_dead(writer: Writer) -> None:
     assert not writer.only().had_effect
 
 
+def test_what_a_stopped_process_had_in_its_hands_is_an_effect(writer: Writer) -> None:
+    """Though nobody takes it over, and though it goes on afterwards; one that spoke meanwhile did not stand still."""
+    writer.deliver(40, val="in hand", tag=3)
+    writer.fault(100, 200, "stop", "p1")
+    writer.add(201, "ok", "close", client="in")
+    assert writer.only().counts["in its hands"] == 1
+    writer.add(150, "ok", "read_out", client="in")
+    assert not writer.only().had_effect
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_sends_to_a_full_disk_are_an_effect(writer: Writer, full: bool) -> None:
+    """Also those that were confirmed, if the disk was full to the end; not those before and after."""
+    writer.operation("send", 90, 91)
+    writer.operation("send", 150, 151)
+    writer.operation("send", 250, 251)
+    writer.fault(100, 200, "disk full", "broker", seen={"full": full})
+    assert writer.only().counts.get("sent without room", 0) == full
+    assert writer.only().had_effect == full
+
+
 def test_what_failed_meanwhile_did_not_get_through(writer: Writer) -> None:
     """It is no proof that what waited beside it was not held."""
     writer.operation("send", 90, 310)

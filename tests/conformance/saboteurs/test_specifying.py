@@ -69,6 +69,17 @@ def test_s66_waits_for_who_does_not_poll(tmp_path: Path) -> None:
             assert len(bus.strikes) == 1
 
 
+def test_s76_holds_a_silent_member_for_alive(tmp_path: Path) -> None:
+    """A session is longer than anybody waits; one that is as long already gives no opportunity."""
+    with pair("S76", tmp_path) as bus:
+        fill(bus)
+        with member(bus.broken, session_timeout_s=2.0) as silent:
+            silent.wait_assigned(10)
+            assert len(bus.strikes) == 1
+        with member(bus.broken, session_timeout_s=300.0):
+            assert len(bus.strikes) == 1
+
+
 def test_s73_reads_one_topic_of_several(tmp_path: Path) -> None:
     """Nothing of the second one comes; a member of one topic gives no opportunity."""
     with pair("S73", tmp_path) as bus:
