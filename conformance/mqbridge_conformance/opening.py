@@ -13,9 +13,17 @@ from typing import Any, Final
 import mqbridge as mq
 from mqbridge_conformance.history import Recorder
 
-__all__ = ["VARIABLE", "open_bus"]
+__all__ = ["VARIABLE", "check_environment", "open_bus"]
 
 VARIABLE: Final = "MQBRIDGE_SABOTEUR"
+
+
+def check_environment() -> None:
+    """`ValueError`, as a sentence, if a saboteur is to be in force and what says which one is wrong."""
+    if os.environ.get(VARIABLE):
+        from mqbridge_conformance.saboteurs import wrapping
+
+        wrapping.check_environment()
 
 
 def open_bus(url: str, *, recorder: Recorder | None = None, **options: Any) -> mq.Bus:

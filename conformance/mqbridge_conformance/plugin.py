@@ -106,6 +106,7 @@ class Conformance:
     """One run: its targets, started when the first test of each comes, and its report."""
 
     def __init__(self, config: pytest.Config, texts: list[str]) -> None:
+        from mqbridge_conformance.opening import check_environment
         from mqbridge_conformance.results import Report
         from mqbridge_conformance.runner import PATIENCE_S, any_seed
         from mqbridge_conformance.targets import targets_for
@@ -116,6 +117,10 @@ class Conformance:
             self.targets: list[Target] = [target for text in texts for target in targets_for(text)]
         except ValueError as error:
             raise pytest.UsageError(f"--mq-target: {error}") from error
+        try:
+            check_environment()
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from error
         self._repeat: int = config.getoption("--mq-repeat")
         self._patience_s: float = config.getoption("--mq-patience") or PATIENCE_S
         self._keep: Path | None = config.getoption("--mq-history")

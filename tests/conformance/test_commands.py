@@ -141,6 +141,27 @@ def test_bad_usage_is_a_sentence_before_anything_runs(args: list[str], words: st
     assert words in done.stderr
 
 
+WRONG_SABOTEURS = {
+    "XX": "MQBRIDGE_SABOTEUR: there is no saboteur 'XX'; there are M01,",
+    "M02:p=x": "MQBRIDGE_SABOTEUR: 'M02:p=x': a saboteur is CODE:p=PROBABILITY:seed=NUMBER, and 'p=x' is not of that:",
+    "M02:p=7": "MQBRIDGE_SABOTEUR: 'M02:p=7': a saboteur has a code, and a probability above 0 and of at most 1",
+    "M02:x": "MQBRIDGE_SABOTEUR: 'M02:x': a saboteur is CODE:p=PROBABILITY:seed=NUMBER, and 'x' is not of that:",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_SABOTEURS)
+@pytest.mark.parametrize("command_name", ["run", "table"])
+def test_a_saboteur_that_is_none_is_a_sentence_before_anything_runs(
+    text: str, command_name: str, two_levels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the environment, where each program of a run would meet it."""
+    monkeypatch.setenv("MQBRIDGE_SABOTEUR", text)
+    done = CliRunner().invoke(conformance, [command_name, "memory"])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+    assert WRONG_SABOTEURS[text] in " ".join(done.stderr.split())
+    assert two_levels == []
+
+
 def test_a_place_that_can_be_written_stays_as_it_is(tmp_path: Path) -> None:
     """Nothing is made of a file that is not there, and nothing is taken from one that is."""
     new, old = tmp_path / "new", tmp_path / "old"

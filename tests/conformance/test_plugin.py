@@ -110,6 +110,17 @@ def test_an_option_that_cannot_be_used_is_told_before_the_run(option: str, words
     assert "PASS" not in done.stdout.str()
 
 
+def test_a_saboteur_that_is_none_is_told_before_the_run(
+    alone: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As bad usage, in a sentence, and nothing ran."""
+    monkeypatch.setenv("MQBRIDGE_SABOTEUR", "XX")
+    done = alone.runpytest_subprocess(*SUITE, "--mq-target=memory", "-k", "trip")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*MQBRIDGE_SABOTEUR: there is no saboteur 'XX'; there are M01,*"])
+    assert "PASS" not in done.stdout.str()
+
+
 def test_the_package_imports_without_pytest_hypothesis_or_click() -> None:
     """What only the command line or the plugin needs is not needed for the rest."""
     code = (

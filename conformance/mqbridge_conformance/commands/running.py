@@ -13,6 +13,7 @@ from mqbridge_conformance import scenarios
 from mqbridge_conformance.beside import beside
 from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, OLD_FILE, SCENARIO, TARGET
 from mqbridge_conformance.commands.reading import read
+from mqbridge_conformance.opening import check_environment
 from mqbridge_conformance.places import check_file
 from mqbridge_conformance.results import Report, ScenarioResult
 from mqbridge_conformance.runner import PATIENCE_S, any_seed, leave_out
@@ -90,6 +91,7 @@ def run_command(
     """
     if json_to not in (None, STDOUT):
         _check_json(str(json_to))
+    _check_environment()
     enough = _enough(level, rounds, minutes, repeat)
     targets, chosen = _targets(target), _chosen(names, level)
     report = Report(level=level, seed=any_seed() if seed is None else seed)
@@ -126,6 +128,13 @@ def _enough(level: str, rounds: int | None, minutes: float | None, repeat: int) 
     if repeat != 1:
         raise click.UsageError("--level soak repeats by rounds: give --rounds in place of --repeat")
     return Enough(rounds, minutes and minutes * 60)
+
+
+def _check_environment() -> None:
+    try:
+        check_environment()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _check_json(json_to: str) -> None:
@@ -168,6 +177,7 @@ def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> N
     if run_of:
         found = read(run_of)
     else:
+        _check_environment()
         report, tell = Report(level="full", seed=any_seed()), _Teller()
         for result in beside(report, _targets(target), scenarios.ALL):
             tell(result)

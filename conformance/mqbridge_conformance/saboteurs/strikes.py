@@ -42,12 +42,16 @@ class Plan:
         plan = cls(code)
         for option in options:
             name, _, value = option.partition("=")
-            if name == "p":
-                plan = replace(plan, probability=float(value))
-            elif name == "seed":
-                plan = replace(plan, seed=int(value))
-            else:
-                raise ValueError(f"{text!r}: a saboteur is CODE:p=PROBABILITY:seed=NUMBER, and {option!r} is not known")
+            try:
+                if name == "p":
+                    plan = replace(plan, probability=float(value))
+                elif name == "seed":
+                    plan = replace(plan, seed=int(value))
+                else:
+                    raise ValueError(f"there is no {name!r}")
+            except ValueError as error:
+                form = "a saboteur is CODE:p=PROBABILITY:seed=NUMBER"
+                raise ValueError(f"{text!r}: {form}, and {option!r} is not of that: {error}") from error
         if not code or not 0 < plan.probability <= 1:
             raise ValueError(f"{text!r}: a saboteur has a code, and a probability above 0 and of at most 1")
         return plan

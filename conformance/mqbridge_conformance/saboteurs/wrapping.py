@@ -30,7 +30,7 @@ from mqbridge_conformance.saboteurs.strikes import EVERY, Draws, Plan, Scout, St
 if TYPE_CHECKING:
     from mqbridge.topology import Destination
 
-__all__ = ["TOLD", "SabotagedEngine", "in_force", "open_bus"]
+__all__ = ["TOLD", "SabotagedEngine", "check_environment", "in_force", "open_bus"]
 
 T = TypeVar("T")
 TOLD: Final = "MQBRIDGE_SABOTEUR_TOLD"
@@ -68,6 +68,17 @@ def _in_environment() -> Plan | None:
     if not text:
         return None
     return replace(Plan.parse(text), told=Path(told) if told else None)
+
+
+def check_environment() -> None:
+    """`ValueError`, as a sentence, if what stands in the environment is no saboteur."""
+    try:
+        plan = _in_environment()
+    except ValueError as error:
+        raise ValueError(f"{VARIABLE}: {error}") from error
+    if plan is not None and plan.code not in {EVERY, *SABOTEURS, *MISCONFIGURED}:
+        known = ", ".join([*SABOTEURS, *MISCONFIGURED])
+        raise ValueError(f"{VARIABLE}: there is no saboteur {plan.code!r}; there are {known}")
 
 
 @contextlib.contextmanager
