@@ -1,7 +1,7 @@
 """Put the generated tables into README.md: the slice at its top and the whole table below, between their markers.
 
 The rule: the tables are what ``mqbridge conformance table`` says after it ran the scenarios on all engines, brokers
-in containers among them, or of the file of such a run, if it is given; nobody edits them by hand.
+in containers among them, or of the files of such runs, if they are given; nobody edits them by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def short(table: str) -> str:
 
 
 def main() -> int:
-    of = ["--of", sys.argv[1]] if len(sys.argv) > 1 else TARGETS
+    of = [word for run in sys.argv[1:] for word in ("--of", run)] or TARGETS
     command = [sys.executable, "-m", "mqbridge", "conformance", "table", *of]
     table = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip() + "\n"
     text = replace_between(README.read_text(), "slice", short(table))

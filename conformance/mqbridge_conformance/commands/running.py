@@ -166,24 +166,27 @@ def _write(report: Report, json_to: str | None, html_to: Path | None, junit_to: 
 @click.command("table")
 @click.argument("target", nargs=-1, type=TARGET, metavar="[TARGET]...")
 @click.option("--slice", "only", is_flag=True, help="Only the rows that the top of a README has room for.")
-@click.option("--of", "run_of", type=OLD_FILE, metavar="RUN.json", help="Of a run that was; nothing is run.")
-def table_command(target: tuple[str, ...], only: bool, run_of: Path | None) -> None:
+@click.option(
+    "--of", "runs_of", type=OLD_FILE, multiple=True, metavar="RUN.json",
+    help="Of a run that was, several of several; nothing is run.",
+)  # fmt: skip
+def table_command(target: tuple[str, ...], only: bool, runs_of: tuple[Path, ...]) -> None:
     """Run all scenarios on each TARGET, as `run --level full` does, and show capability by engine as Markdown.
 
     What is claimed comes from the engine, what is shown from the run. The exit status is that of `run`.
     """
-    if run_of and target:
+    if runs_of and target:
         raise click.UsageError("--of shows a run that was; give it without a TARGET")
-    if run_of:
-        found = read(run_of)
+    if runs_of:
+        runs = [read(path) for path in runs_of]
     else:
         _check_environment()
         report, tell = Report(level="full", seed=any_seed()), _Teller()
         for result in beside(report, _targets(target), scenarios.ALL):
             tell(result)
-        found = shown.document(report)
-    click.echo(shown.capability_table(found, shown.SLICE if only else tuple(Capability)))
-    if not found["run"]["green"]:
+        runs = [shown.document(report)]
+    click.echo(shown.capability_table(runs, shown.SLICE if only else tuple(Capability)))
+    if not all(run["run"]["green"] for run in runs):
         raise click.exceptions.Exit(1)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from mqbridge import Capability
 from mqbridge_conformance.report.document import ClaimRow, Document
 from mqbridge_conformance.report.matrix import Notes, line
+from mqbridge_conformance.results import Verdict, worst
 
 __all__ = ["SLICE", "capability_table", "level_of", "unspoken"]
 
@@ -30,19 +31,22 @@ SLICE: Final = (
     Capability.TLS,
 )
 """A dozen rows of every kind, for the top of a README."""
+NOT_QUICK: Final = "not in a quick run"
+NONE_YET: Final = "no scenario yet"
 _NAMED: Final = 3
 """Scenarios that a cell names; the JSON and the page have all of them."""
 
 
-def capability_table(run: Document, capabilities: Sequence[Capability] = tuple(Capability)) -> str:
-    """Capability by engine: what is claimed, and the verdict of the scenarios that speak for it.
+def capability_table(runs: Sequence[Document], capabilities: Sequence[Capability] = tuple(Capability)) -> str:
+    """Capability by engine: what is claimed, and the verdict of the scenarios that speak for it, in all runs together.
 
     What qualifies a claim (how it is emulated, what that costs, when it holds, what to use instead) is a numbered note
     below the table.
     """
-    columns = list(dict.fromkeys(row["column"] for row in run["claims"]))
-    rows = {(row["column"], row["capability"]): row for row in run["claims"]}
-    notes, silence = Notes(), unspoken(run)
+    rows = _joined(runs)
+    columns = list(dict.fromkeys(column for column, _ in rows))
+    notes = Notes()
+    silence = next((text for text in map(unspoken, runs) if text == NONE_YET), NOT_QUICK)
     lines = [line(["capability", *columns]), line(["---"] * (len(columns) + 1))]
     for capability in capabilities:
         lines.append(line([capability, *(_cell(rows[column, capability], notes, silence) for column in columns)]))
@@ -64,9 +68,21 @@ def _cell(row: ClaimRow, notes: Notes, silence: str) -> str:
     return f"{level_of(row)}{mark}: {_seen(row) or silence}"
 
 
+def _joined(runs: Sequence[Document]) -> dict[tuple[str, str], ClaimRow]:
+    """Of one engine and version what all runs say: all scenarios, and the worst verdict; the claim as first told."""
+    found: dict[tuple[str, str], ClaimRow] = {}
+    for row in (row for run in runs for row in run["claims"]):
+        first = found.setdefault((row["column"], row["capability"]), row)
+        if first is not row:
+            verdicts = [Verdict(one["verdict"]) for one in (first, row) if one["verdict"] is not None]
+            first = {**first, "scenarios": list(dict.fromkeys([*first["scenarios"], *row["scenarios"]]))}
+            found[row["column"], row["capability"]] = {**first, "verdict": worst(verdicts) if verdicts else None}
+    return found
+
+
 def unspoken(run: Document) -> str:
     """What is said of a claim that nothing spoke for: a quick run leaves out scenarios that there are."""
-    return "not in a quick run" if run["run"]["level"] == "quick" else "no scenario yet"
+    return NOT_QUICK if run["run"]["level"] == "quick" else NONE_YET
 
 
 def _seen(row: ClaimRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 
 import mqbridge as mq
@@ -16,7 +17,7 @@ from tests.conformance.report.made import result
 
 def test_the_capability_table_joins_claims_and_proofs(report: Report) -> None:
     """A claim that failed says so, a refusal for later is pending, a claim nobody tests says that."""
-    lines = capability_table(document(report)).splitlines()
+    lines = capability_table([document(report)]).splitlines()
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("|")}
     assert rows["GROUPS"] == "| GROUPS | direct: FAIL (one) |"
     assert re.fullmatch(r"\| COMPACTION \| later \[\d+\]: PENDING \(two\) \|", rows["COMPACTION"])
@@ -28,20 +29,20 @@ def test_the_capability_table_joins_claims_and_proofs(report: Report) -> None:
     assert re.fullmatch(r"\| TLS \| refused \[\d+\]: no scenario yet \|", rows["TLS"])
     assert len(rows) == len(Cap) + 2
     report.level = "quick"
-    assert "| PRIORITY | direct: not in a quick run |" in capability_table(document(report)).splitlines()
+    assert "| PRIORITY | direct: not in a quick run |" in capability_table([document(report)]).splitlines()
 
 
 def test_a_whole_run_on_one_target_makes_a_table_without_failures() -> None:
     """From a real run: refusals are proven by the scenario that asks for all of them."""
     real = run(targets_for("memory"), [s for s in ALL if s.name in ("round-trip", "refusals")])
     assert real.green
-    table = capability_table(document(real))
+    table = capability_table([document(real)])
     (tls,) = re.findall(r"\| TLS \| refused \[(\d+)\]: REFUSED-PROVEN \(refusals\) \|", table)
     assert f"- [{tls}] nothing leaves the machine; instead: the folder's permissions" in table
     assert re.search(r"\| TRANSACTIONS \| later \[\d+\]: PENDING \(refusals\) \|", table)
     assert "| NULL_VALUE | direct: PASS (round-trip) |" in table
     assert "FAIL" not in table
-    lines = capability_table(document(real), SLICE).splitlines()
+    lines = capability_table([document(real)], SLICE).splitlines()
     assert len([line for line in lines if line.startswith("|")]) == len(SLICE) + 2
 
 
@@ -49,7 +50,7 @@ def test_several_processes_are_shown_only_where_there_were_some() -> None:
     """Threads in one process prove nothing of that, though the scenario passes."""
     sharing = [scenario for scenario in ALL if scenario.name == "competing-consumers"]
     for target, proof in (("memory", "not in a quick run"), ("folder", "PASS (competing-consumers)")):
-        table = capability_table(document(run(targets_for(target), sharing)), [mq.Capability.SEVERAL_PROCESSES])
+        table = capability_table([document(run(targets_for(target), sharing))], [mq.Capability.SEVERAL_PROCESSES])
         assert f"| SEVERAL_PROCESSES | direct [1]: {proof} |" in table
         assert "- [1] one machine, a local disk" in table
 
@@ -57,4 +58,17 @@ def test_several_processes_are_shown_only_where_there_were_some() -> None:
 def test_many_scenarios_are_counted_and_not_all_named(report: Report) -> None:
     """A cell stays a cell; the page has their names."""
     report.results = [result(f"s{number}", "memory", Verdict.PASS) for number in range(5)]
-    assert "| GROUPS | direct: PASS (s0, s1, s2 and 2 more) |" in capability_table(document(report)).splitlines()
+    assert "| GROUPS | direct: PASS (s0, s1, s2 and 2 more) |" in capability_table([document(report)]).splitlines()
+
+
+def test_several_runs_speak_together(report: Report) -> None:
+    """What one run has no word of another one may have; of one cell all scenarios, and the worst verdict."""
+    quick, more = copy.copy(report), copy.copy(report)
+    quick.level = "quick"
+    quick.results = [result("one", "memory", Verdict.PASS)]
+    more.results = [result("two", "memory", Verdict.FAIL), result("one", "memory", Verdict.PASS)]
+    (row,) = [row for row in capability_table([document(quick), document(more)]).splitlines() if "| GROUPS |" in row]
+    assert row == "| GROUPS | direct: FAIL (one, two) |"
+    silent = capability_table([document(quick), document(quick)], [Cap.PRIORITY])
+    assert "| PRIORITY | direct: not in a quick run |" in silent
+    assert "| PRIORITY | direct: no scenario yet |" in capability_table([document(quick), document(more)])
