@@ -281,6 +281,15 @@ def test_interrupted_kills_say_where_they_are_kept(tmp_path: Path, monkeypatch: 
     assert done.stderr == f"seed 5\ninterrupted, so nothing was judged; what was written down is in {tmp_path}\n"
 
 
+def test_a_folder_of_kills_is_not_judged_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another run wrote down there would count for this one too."""
+    monkeypatch.setattr(command, "run", lambda *_args, **_options: pytest.fail("it was run"))
+    (tmp_path / "diaries").mkdir()
+    done = CliRunner().invoke(conformance, ["kills", "--folder", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "is that of another run" in " ".join(done.stderr.split())
+
+
 def test_json_and_junit_go_to_files(tmp_path: Path, two_levels: list[str]) -> None:
     """And the matrix to standard output, as without them."""
     files = tmp_path / "run.json", tmp_path / "run.xml"

@@ -87,6 +87,11 @@ def _needs(item: pytest.Item) -> list[tuple[str, bool]]:
     params = _params(item)
     names = [*getattr(item, "fixturenames", ()), *(value for value in params.values() if isinstance(value, str))]
     needs = [_FIXTURES[name] for name in names if name in _FIXTURES]
-    target = params.get("mq_target")
-    container = getattr(target, "container_of", None)
-    return [*needs, (container, getattr(target, "own", False))] if container else needs
+    if "mq_target" not in params:
+        return needs
+    target, scenario = params["mq_target"], params["mq_scenario"]
+    if target.container_of is None:
+        return needs
+    # What the environment names serves none of these: clusters, brokers that may be stopped, and a secured Kafka.
+    secured = scenario.users and target.container_of == "kafka"
+    return [*needs, (target.container_of, target.own or target.nodes or scenario.own_broker or secured)]

@@ -28,10 +28,11 @@ def verifies(options: Mapping[str, str]) -> bool:
 
 
 def tls_of(options: Mapping[str, str]) -> ssl.SSLContext:
-    """By the options ``ca``, ``cert``, ``key`` and ``verify``. Errors: `OSError` for files that cannot be used."""
+    """By ``ca``, ``cert``, ``key``, ``key_password`` and ``verify``. Errors: `OSError` for files that cannot
+    be used."""
     context = ssl.create_default_context(cafile=options.get("ca"))
     if not verifies(options):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if "cert" in options:
-        context.load_cert_chain(options["cert"], options.get("key"))
+        context.load_cert_chain(options["cert"], options.get("key"), options.get("key_password"))
     return context

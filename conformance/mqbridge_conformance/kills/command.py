@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE
-from mqbridge_conformance.kills.running import run
+from mqbridge_conformance.kills.running import DIARIES, run
 from mqbridge_conformance.runner import any_seed
 
 __all__ = ["kills"]
@@ -28,6 +28,8 @@ def kills(number: int, seed: int | None, folder: Path | None, results: Path | No
     No confirmed message may be lost, no offset used twice, no order broken. The report is a line of JSON; the exit
     status is 1 if something was violated, and then all is kept.
     """
+    if folder is not None and (folder / DIARIES).exists():
+        raise click.BadParameter(f"{folder} is that of another run, which would be judged again", param_hint="--folder")
     where = folder or Path(tempfile.mkdtemp(prefix="mqbridge-kills-"))
     chosen = any_seed() if seed is None else seed
     click.echo(f"seed {chosen}", err=True)

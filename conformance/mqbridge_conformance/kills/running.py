@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import mqbridge as mq
 from mqbridge.spi import QueueDescription
 from mqbridge_conformance.kills.judging import KillReport, judge, lines_of
 from mqbridge_conformance.kills.programs import GROUP, QUEUE, TOPIC
 
-__all__ = ["run"]
+__all__ = ["DIARIES", "run"]
 
+DIARIES: Final = "diaries"
+"""In the folder of a run: what its programs write down."""
 ENDED = (0, -signal.SIGTERM)
 """In good order, or asked to end before it had begun."""
 
@@ -64,12 +67,13 @@ class Crew:
 
 
 def run(kills: int, seed: int, folder: Path, *, say: Callable[[str], None] = lambda _text: None) -> KillReport:
-    """Do `kills` kills in `folder` and judge. Deterministic in whom and when it kills, not in what that meets."""
+    """Do `kills` kills in `folder`, where no other run was, and judge. Deterministic in whom and when it kills, not in
+    what that meets."""
     rng = random.Random(seed)
     report = KillReport(seed)
     url = f"native:{folder / 'broker'}"
-    diaries = folder / "diaries"
-    diaries.mkdir(parents=True, exist_ok=True)
+    diaries = folder / DIARIES
+    diaries.mkdir(parents=True)
     began_s = time.monotonic()
     with mq.connect(url) as bus:
         bus.admin.ensure(TOPIC, QUEUE)

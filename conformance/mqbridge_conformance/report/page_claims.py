@@ -37,7 +37,7 @@ def _row(capability: str, columns: Sequence[Column], runs: Sequence[Document]) -
             continue
         verdicts[row["verdict"] or "none"] = None
         anchor = f"#{_anchor(number, capability)}"
-        seen = tag("a", chip(row["verdict"], unspoken(runs[column.run])), href=anchor)
+        seen = tag("a", chip(row["verdict"], unspoken([runs[column.run]], capability)), href=anchor)
         cells.append(tag("td", seen, tag("small", level_of(row))))
     name = tag("th", tag("code", capability), scope="row")
     return tag("tr", name, *cells, data_verdicts=" ".join(verdicts))
@@ -60,7 +60,7 @@ def claim_details(runs: Sequence[Document]) -> Markup:
 
 def _told(number: int, column: Column, row: ClaimRow, runs: Sequence[Document]) -> Markup:
     facts = {name: row[name] for name in ("how", "cost", "conditions", "instead")}
-    seen = chip(row["verdict"], unspoken(runs[column.run]))
+    seen = chip(row["verdict"], unspoken([runs[column.run]], row["capability"]))
     return tag(
         "section",
         tag("h3", f"{column.title} {column.version}".strip(), " ", seen, f" {level_of(row)}"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mqbridge import Capability
+from mqbridge_conformance import scenarios
 from mqbridge_conformance.report.document import ClaimRow, Document
 from mqbridge_conformance.report.matrix import Notes, line
 from mqbridge_conformance.results import Verdict, worst
@@ -32,6 +33,7 @@ SLICE: Final = (
 )
 """A dozen rows of every kind, for the top of a README."""
 NOT_QUICK: Final = "not in a quick run"
+NOT_HERE: Final = "not in this run"
 NONE_YET: Final = "no scenario yet"
 _NAMED: Final = 3
 """Scenarios that a cell names; the JSON and the page have all of them."""
@@ -46,10 +48,9 @@ def capability_table(runs: Sequence[Document], capabilities: Sequence[Capability
     rows = _joined(runs)
     columns = list(dict.fromkeys(column for column, _ in rows))
     notes = Notes()
-    silence = next((text for text in map(unspoken, runs) if text == NONE_YET), NOT_QUICK)
     lines = [line(["capability", *columns]), line(["---"] * (len(columns) + 1))]
     for capability in capabilities:
-        lines.append(line([capability, *(_cell(rows[column, capability], notes, silence) for column in columns)]))
+        lines.append(line([capability, *(_cell(runs, rows[column, capability], notes) for column in columns)]))
     lines += ["", *(f"- [{number}] {text}" for number, text in enumerate(notes.texts, 1))] if notes.texts else []
     return "\n".join([*lines, ""])
 
@@ -59,13 +60,13 @@ def level_of(row: ClaimRow) -> str:
     return "later" if row["later"] else {"unsupported": "refused"}.get(row["level"], row["level"])
 
 
-def _cell(row: ClaimRow, notes: Notes, silence: str) -> str:
+def _cell(runs: Sequence[Document], row: ClaimRow, notes: Notes) -> str:
     said = [row["how"]] if row["level"] != "direct" and row["how"] else []
     said += [f"costs: {row['cost']}"] if row["cost"] else []
     said += [row["conditions"]] if row["conditions"] else []
     said += [f"instead: {row['instead']}"] if row["instead"] else []
     mark = f" {notes.marks(['; '.join(said)])}" if said else ""
-    return f"{level_of(row)}{mark}: {_seen(row) or silence}"
+    return f"{level_of(row)}{mark}: {_seen(row) or unspoken(runs, row['capability'])}"
 
 
 def _joined(runs: Sequence[Document]) -> dict[tuple[str, str], ClaimRow]:
@@ -80,9 +81,13 @@ def _joined(runs: Sequence[Document]) -> dict[tuple[str, str], ClaimRow]:
     return found
 
 
-def unspoken(run: Document) -> str:
-    """What is said of a claim that nothing spoke for: a quick run leaves out scenarios that there are."""
-    return NOT_QUICK if run["run"]["level"] == "quick" else NONE_YET
+def unspoken(runs: Sequence[Document], capability: str) -> str:
+    """What is said of a claim that nothing spoke for: is there a scenario that would, and why did it not?"""
+    levels = {scenario.level for scenario in scenarios.ALL if capability in scenario.proves}
+    if not levels:
+        return NONE_YET
+    quick = any(run["run"]["level"] == "quick" for run in runs)
+    return NOT_QUICK if quick and "quick" not in levels else NOT_HERE
 
 
 def _seen(row: ClaimRow) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -96,6 +97,22 @@ def test_a_conformance_target_without_its_broker(
     else:
         done.assert_outcomes()
         assert done.outlines[-2] == "NOT RUN: kafka 2 (no Docker; see mqbridge doctor)"
+
+
+@pytest.mark.parametrize(
+    ("target", "scenario"),
+    [("kafka-cluster", "round-trip"), ("kafka", "resumes-after-restart"), ("kafka", "passwords")],
+)
+def test_what_a_broker_of_the_environment_does_not_serve_is_not_run(
+    target: str, scenario: str, without_docker: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three nodes, a broker that is stopped and one with users need containers; all left out, pytest ends with 5."""
+    monkeypatch.setenv("MQBRIDGE_KAFKA_URL", "kafka://127.0.0.1:1")
+    suite = ("-p", "mqbridge_conformance.plugin", "--pyargs", "mqbridge_conformance", "--mq-level=full")
+    done = without_docker.runpytest_subprocess(*suite, f"--mq-target={target}", "-k", scenario)
+    done.assert_outcomes(deselected=ANY)
+    assert done.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert done.outlines[-2] == "NOT RUN: kafka 1 (no Docker; see mqbridge doctor)"
 
 
 def test_the_reports_tell_what_was_not_run(without_docker: pytest.Pytester) -> None:

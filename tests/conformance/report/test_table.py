@@ -4,32 +4,58 @@ from __future__ import annotations
 
 import copy
 import re
+from dataclasses import replace
+
+import pytest
 
 import mqbridge as mq
 from mqbridge import Capability as Cap
+from mqbridge_conformance import scenarios
 from mqbridge_conformance.report import SLICE, capability_table, document
 from mqbridge_conformance.results import Report, Verdict
 from mqbridge_conformance.runner import run
+from mqbridge_conformance.scenario import Run
 from mqbridge_conformance.scenarios import ALL
 from mqbridge_conformance.targets import targets_for
 from tests.conformance.report.made import result
 
 
 def test_the_capability_table_joins_claims_and_proofs(report: Report) -> None:
-    """A claim that failed says so, a refusal for later is pending, a claim nobody tests says that."""
+    """A claim that failed says so, a refusal for later is pending, a claim nobody spoke for says why."""
     lines = capability_table([document(report)]).splitlines()
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("|")}
     assert rows["GROUPS"] == "| GROUPS | direct: FAIL (one) |"
     assert re.fullmatch(r"\| COMPACTION \| later \[\d+\]: PENDING \(two\) \|", rows["COMPACTION"])
-    note = re.fullmatch(r"\| TOPIC_DEAD_LETTER \| emulated \[(\d+)\]: no scenario yet \|", rows["TOPIC_DEAD_LETTER"])
+    note = re.fullmatch(r"\| TOPIC_DEAD_LETTER \| emulated \[(\d+)\]: not in this run \|", rows["TOPIC_DEAD_LETTER"])
     assert note is not None
     (said,) = [line for line in lines if line.startswith(f"- [{note[1]}] ")]
     assert "costs: one send; a crash may duplicate" in said
-    assert rows["PRIORITY"] == "| PRIORITY | direct: no scenario yet |"
-    assert re.fullmatch(r"\| TLS \| refused \[\d+\]: no scenario yet \|", rows["TLS"])
+    assert rows["PRIORITY"] == "| PRIORITY | direct: not in this run |"
+    assert re.fullmatch(r"\| TLS \| refused \[\d+\]: not in this run \|", rows["TLS"])
     assert len(rows) == len(Cap) + 2
-    report.level = "quick"
-    assert "| PRIORITY | direct: not in a quick run |" in capability_table([document(report)]).splitlines()
+
+
+def test_why_nothing_spoke_for_a_claim_is_told(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no scenario; or a quick run has none, whatever was chosen in it; or it was left out, or refused."""
+
+    def cell() -> str:
+        return capability_table([document(report)], [Cap.PRIORITY]).splitlines()[2]
+
+    def speaks(*levels: Run) -> None:
+        of_it = [replace(ALL[0], proves=(Cap.PRIORITY,), level=level) for level in levels]
+        monkeypatch.setattr(scenarios, "ALL", (*of_it, replace(ALL[0], proves=(Cap.GROUPS,))))
+
+    told: dict[tuple[Run, ...], tuple[str, str]] = {
+        (): ("no scenario yet", "no scenario yet"),
+        ("full",): ("not in this run", "not in a quick run"),
+        ("full", "quick"): ("not in this run", "not in this run"),
+    }
+    for levels, (in_full, in_quick) in told.items():
+        speaks(*levels)
+        report.level = "full"
+        assert cell() == f"| PRIORITY | direct: {in_full} |"
+        report.level = "quick"
+        assert cell() == f"| PRIORITY | direct: {in_quick} |"
 
 
 def test_a_whole_run_on_one_target_makes_a_table_without_failures() -> None:
@@ -49,7 +75,7 @@ def test_a_whole_run_on_one_target_makes_a_table_without_failures() -> None:
 def test_several_processes_are_shown_only_where_there_were_some() -> None:
     """Threads in one process prove nothing of that, though the scenario passes."""
     sharing = [scenario for scenario in ALL if scenario.name == "competing-consumers"]
-    for target, proof in (("memory", "not in a quick run"), ("folder", "PASS (competing-consumers)")):
+    for target, proof in (("memory", "not in this run"), ("folder", "PASS (competing-consumers)")):
         table = capability_table([document(run(targets_for(target), sharing))], [mq.Capability.SEVERAL_PROCESSES])
         assert f"| SEVERAL_PROCESSES | direct [1]: {proof} |" in table
         assert "- [1] one machine, a local disk" in table
@@ -69,6 +95,5 @@ def test_several_runs_speak_together(report: Report) -> None:
     more.results = [result("two", "memory", Verdict.FAIL), result("one", "memory", Verdict.PASS)]
     (row,) = [row for row in capability_table([document(quick), document(more)]).splitlines() if "| GROUPS |" in row]
     assert row == "| GROUPS | direct: FAIL (one, two) |"
-    silent = capability_table([document(quick), document(quick)], [Cap.PRIORITY])
-    assert "| PRIORITY | direct: not in a quick run |" in silent
-    assert "| PRIORITY | direct: no scenario yet |" in capability_table([document(quick), document(more)])
+    silent = capability_table([document(quick), document(more)], [Cap.RETENTION_BY_SIZE])
+    assert "| RETENTION_BY_SIZE | direct: not in a quick run |" in silent
