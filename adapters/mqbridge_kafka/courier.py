@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
 from mqbridge.spi import Completion, SenderSpec
-from mqbridge_kafka.errors import ENGINE, translate
+from mqbridge_kafka.errors import ENGINE, code_of, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.outlet import Outlet
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 DELIVERY_S: Final = 15.0
 """After so long without an answer a copy is given up, and its original is not acknowledged."""
 ROOM_S: Final = 0.01
+LOOK_S: Final = 5.0
+"""How long the brokers may take to say whether a topic is there that the client takes for missing."""
 _SPEC: Final = SenderSpec(
     acks="all",
     idempotent=True,
@@ -93,7 +95,7 @@ class Courier:
         return [None if error is None else _failure(error, what, timeout_s) for error in list(parcel.errors)]
 
     def _produce(self, outlet: Outlet, letter: Letter, parcel: _Parcel, place: int, deadline_s: float) -> None:
-        pause = threading.Event()
+        pause, looked = threading.Event(), False
         while True:
             try:
                 with self._turn:
@@ -112,6 +114,10 @@ class Courier:
                     continue
                 parcel.end(place, KafkaError(KafkaError._TIMED_OUT_QUEUE))
             except KafkaException as error:
+                if code_of(error) == KafkaError._UNKNOWN_TOPIC and not looked:
+                    looked = True
+                    if _is_there(outlet, letter.topic):
+                        continue
                 parcel.end(place, error)
             return
 
@@ -146,6 +152,15 @@ class Courier:
         self._closed = True
         if self._outlet is not None:
             self._outlet.abandon()
+
+
+def _is_there(outlet: Outlet, topic: str) -> bool:
+    """Asks the brokers, and has the client learn the answer: it remembers for a while that a topic was missing."""
+    try:
+        found = outlet.producer.list_topics(topic, timeout=LOOK_S).topics.get(topic)
+    except KafkaException:
+        return False
+    return found is not None and found.error is None
 
 
 def _failure(error: KafkaError | BaseException, what: str, timeout_s: float) -> MqbridgeError:
