@@ -311,7 +311,7 @@ class Facts:
 
     def _poll(self, event: Event) -> None:
         client = self.clients.get(event.who)
-        if client is None or event.kind == "invoke":
+        if client is None:
             return
         client.polled = True
         begun = self.history.invoke_of(event)

@@ -94,10 +94,10 @@ class _Fates:
     # --- who is loose
 
     def _never_shown(self, story: Story) -> _Loose | None:
-        """More confirmed copies than ever showed themselves."""
+        """More confirmed copies than were ever delivered, or lay there when somebody looked for the last time."""
         sure = [send for send in story.sends if send.ok_t != NEVER and self._is_sure(send.invoke)]
-        stored = self._facts.last(story.dest, "looked")
-        shown = len(story.leases) + self._letters_of(story) + (0 if stored is None else stored.found[story.val])
+        look = self._facts.last(story.dest, "looked", "left", "drained")
+        shown = len(story.leases) + (0 if look is None else look.found[story.val])
         if len(sure) <= shown:
             return None
         since = max(send.ok_t + _delay(send.invoke) for send in sure)
@@ -130,10 +130,6 @@ class _Fates:
         if last.f == "reject":
             text = f"{story.val!r} was rejected, and no letter says so"
             return _Loose(since, "dlq-lost", text, last.told, in_queue=last.known == NEVER)
-        limit = self._facts.policy(story.dest).max_attempts
-        if last.f == "retry" and limit is not None and (last.event.attempt or 1) >= limit:
-            text = f"{story.val!r} failed {limit} times, and no letter says so"
-            return _Loose(since, "dlq-lost", text, last.told)
         text = f"{story.val!r} was given back by {last.f} and never came again"
         return _Loose(since, "missing-redelivery", text, last.told)
 
@@ -143,11 +139,9 @@ class _Fates:
         since = min(client.closed, client.dead, last.lost)
         if since == NEVER:
             return None
-        limit = self._facts.policy(story.dest).max_attempts
-        dies = limit is not None and (last.event.attempt or 1) >= limit and client.closed == NEVER
         how = "was lost by" if last.lost == since else "was with"
         text = f"{story.val!r} {how} {client.who} when that ended, and never came again"
-        return _Loose(since, "dlq-lost" if dies else "missing-redelivery", text, (last.event,))
+        return _Loose(since, "missing-redelivery", text, (last.event,))
 
     # --- where it may be
 
@@ -236,9 +230,8 @@ class _Fates:
         assert target is not None
         if not facts.policy(target).keeps:
             return None
-        known = max(loose.since, min(self._known(story), NEVER - GRACE_NS))
         for look in (facts.last(story.dest, "letters"), facts.last(target, "looked"), facts.last(target, "drained")):
-            if look is None or look.found[story.val] or look.begun <= known + GRACE_NS:
+            if look is None or look.found[story.val] or look.begun <= loose.since + GRACE_NS:
                 continue
             # An observer may see only what no consumer of the letters has.
             if facts.hidden(target, loose.since, look.t):
@@ -246,11 +239,6 @@ class _Fates:
             if not facts.removed(target, facts.first_sent(story), look.t):
                 return look
         return None
-
-    def _known(self, story: Story) -> int:
-        """When the broker certainly had the last verb; at once, if it need not have it."""
-        last = max(story.leases, key=lambda lease: lease.t, default=None)
-        return -1 if last is None or last.known == NEVER else last.known
 
 
 def _heard(lease: Lease) -> int:

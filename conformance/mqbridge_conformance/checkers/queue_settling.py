@@ -1,9 +1,9 @@
 """What is settled stays settled, one consumer at a time has a message, and none has more than it asked for.
 
 Anomalies: ``redelivery-after-settle``, ``concurrent-lease``, ``prefetch-bound``; ``duplicate`` is a count, unless the
-broker had the settlement, or at most once was asked for. A verb is a local mark: the broker certainly has it when a
-later `commit` of the same consumer was ok, or when that was left alone for so long that it must have told it by itself;
-a redelivery before that is counted.
+broker had the settlement, as it has that of each delivery at most once. A verb is a local mark: the broker certainly
+has it when a later `commit` of the same consumer was ok, or when that was left alone for so long that it must have told
+it by itself; a redelivery before that is counted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def check_leases(history: History, profile: Profile) -> Judgement:
         judge.count("deliveries", len(story.leases))
         if len(story.leases) > 1 and facts.copies(story, story.leases[0].t):
             _Turns(facts, promises, judge, story).judge()
-            _duplicates(facts, promises, judge, story, profile)
+            _duplicates(facts, promises, judge, story)
     return judge.judgement()
 
 
@@ -114,19 +114,17 @@ class _Turns:
 
 def _copied(facts: Facts, promises: Promises, story: Story, t: int) -> str:
     """Why there may be two of one message by then; empty if there may not."""
-    since = min(facts.first_sent(story), story.leases[0].t)
-    return "" if promises.one_copy_stays_one(since, t) else _COPIED
+    return "" if promises.one_copy_stays_one(facts.first_sent(story), t) else _COPIED
 
 
-def _duplicates(facts: Facts, promises: Promises, judge: Judge, story: Story, profile: Profile) -> None:
+def _duplicates(facts: Facts, promises: Promises, judge: Judge, story: Story) -> None:
     settled = [lease for lease in story.leases if lease.f == "ack" or lease.client.before]
     if not settled or len(settled) <= facts.copies(story, settled[-1].t):
         return
-    at_most_once = profile.guarantee == "at-most-once" and all(lease.client.before for lease in settled)
     known = sum(lease.known < settled[-1].t for lease in settled) >= facts.copies(story, settled[-1].t)
     text = f"{story.val!r} was done {len(settled)} times"
     witness = [event for lease in settled for event in lease.told]
-    legal = _copied(facts, promises, story, settled[-1].t) if known or at_most_once else AT_LEAST_ONCE
+    legal = _copied(facts, promises, story, settled[-1].t) if known else AT_LEAST_ONCE
     judge.find("duplicate", story.dest, text, witness, legal)
 
 
