@@ -396,7 +396,8 @@ class Logs:
     def _admin(self) -> None:
         for event in self.history.of("delete_records", "add_partitions"):
             log = self.logs.get(event.dest or "")
-            if log is None or event.kind == "fail":
+            end = self.history.end_of(event) if event.kind == "invoke" else event
+            if log is None or (end is not None and end.kind == "fail"):
                 continue
             if event.f == "add_partitions":
                 log.grown = True

@@ -127,7 +127,7 @@ def _order(logs: Logs, log: Log, profile: Profile, judge: Judge) -> None:
             stream = (sent.invoke.key, payload.producer, sent.invoke.who)
             before = last.get(stream)
             last[stream] = (payload.number, event)
-            if before is None or payload.number > before[0] or sent.outcome != "ok":
+            if before is None or payload.number >= before[0] or sent.outcome != "ok":
                 continue
             other = log.written[before[1].val or ""]
             if sent.invoke.t < other.invoke.t:

@@ -124,7 +124,7 @@ def _lag(history: History, logs: Logs, judge: Judge) -> None:
 
 def _starved(history: History, logs: Logs, group: Group, judge: Judge) -> None:
     polls = [event for event in history.of("poll") if event.group == group.name]
-    if not polls or group.may_jump:
+    if not polls:
         return
     waits, members = history.derived(Waits), {member.who for member in group.members}
     comings = [event.t for event in history.of("open", "close") if event.who in members]

@@ -113,7 +113,7 @@ class Settling:
         group = self._group(event)
         if group is None:
             return
-        if event.kind == "invoke" or event.op is None:
+        if event.op is None:  # its invoke, or all that is told of it
             self.possible[group, *place(event)].setdefault(event.off or 0, event.t)
         if event.f != "ack" or event.kind != "ok":
             return

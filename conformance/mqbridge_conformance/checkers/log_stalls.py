@@ -111,8 +111,6 @@ class _Stall(NamedTuple):
 def stalled(history: History, logs: Logs, group: Group, judge: Judge) -> None:
     """starvation: nothing is found where, meanwhile, the group was moved or paused, something was broken, or somebody
     came or left."""
-    if len(group.members) < 2 or group.may_jump:
-        return
     faults, members = history.derived(Faults), {member.who for member in group.members}
     comings = [event.t for event in history.of("open", "close") if event.who in members]
     for stall in _stalls(history, logs, group):
