@@ -527,3 +527,20 @@ def test_events_that_do_not_tell_their_group_tell_their_client() -> None:
     story.poll("b/c")
     story.poll("b/c", 0)
     assert len(named(story, "commit-lost")) == 1
+
+
+def test_the_first_that_shows_it_is_told() -> None:
+    """By time, not by how much its process has written: of a commit that is lost, and of one that is too far."""
+    for settles, anomaly in ((True, "commit-lost"), (False, "committed-too-far")):
+        story = Story().filled(4)
+        story.consumer("a/c")
+        story.poll("a/c", 0, 1, 2)
+        if settles:
+            story.settle("a/c", 0, 1, 2)
+            story.commit("a/c")
+        off = 1 if settles else 2
+        story.committed(off)
+        op = story.say("invoke", "committed", "other", group="g")
+        story.say("ok", "committed", "other", op=op, group="g", dest=TOPIC, part=0, off=off)
+        (found,) = named(story, anomaly)
+        assert found.witness[-1].proc == "main"

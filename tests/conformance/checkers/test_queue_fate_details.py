@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from mqbridge_conformance.checkers.queue_clients import MANY
+from mqbridge_conformance.checkers import Outcome
+from mqbridge_conformance.checkers.queue_clients import MANY, Trouble
 from mqbridge_conformance.checkers.queue_facts import Facts
 from mqbridge_conformance.checkers.queue_policies import policies
-from tests.conformance.checkers.queue_tale import COPYING, LETTERS, QUEUE, Taker, Tale
+from tests.conformance.checkers.queue_tale import COPYING, DIRECT, LETTERS, QUEUE, Taker, Tale
 
 
 def story(*vals: str, claims: dict[str, str] | None = None, **spec: Any) -> Tale:
@@ -428,3 +429,112 @@ def test_what_came_though_it_did_not_go(kind: str, anomaly: str) -> None:
     tale.producer().send("m", outcome=kind)
     tale.consumer().one("m")
     assert findings(tale, anomaly) == [[("send", "invoke"), ("send", kind), ("deliver", "ok")]]
+
+
+# --- times, limits, faults and exchanges
+
+
+def test_a_delay_is_judged_whatever_is_sent_later() -> None:
+    """And whatever was not delivered before it."""
+    tale = Tale()
+    tale.queue()
+    tale.producer("q").send("waits")
+    producer = tale.producer()
+    producer.begin("m", QUEUE, delay_s=10)()
+    tale.consumer().one("m")
+    assert tale.errors() == ["delay-early"]
+    producer.send("m")
+    assert tale.errors() == ["delay-early"]
+
+
+def test_a_limit_that_is_not_claimed_is_counted() -> None:
+    """By what was confirmed, shown with its end, and by what is left."""
+    tale = Tale({**DIRECT, "LENGTH_LIMIT": "unsupported"})
+    tale.queue(max_length=1)
+    tale.producer().send(*"abcd")
+    tale.look("left", QUEUE, ready=4, unsettled=0)
+    assert (tale.errors(), tale.counted()) == ([], ["limit-exceeded"] * 2)
+    assert findings(tale, "limit-exceeded") == [[("send", "invoke"), ("send", "ok")], [("left", "ok")]]
+
+
+def test_faults_that_overlap_are_one_from_the_first_on() -> None:
+    """The first one began it."""
+    tale = Tale()
+    tale.fault("pause", "broker")
+    first = tale.now
+    tale.wait(5)
+    tale.fault("cut", "link")
+    tale.heal("pause", "broker")
+    tale.heal("cut", "link")
+    assert not Trouble(tale.history).calm(first + 1, first + 2)
+
+
+def test_what_may_have_come_through_an_exchange_that_nobody_declared() -> None:
+    """To every queue that there is; and by a producer that sends again, more often than once."""
+    tale = Tale()
+    tale.queue()
+    tale.producer(on_unknown="resend").send("m", dest="exchange:unknown")
+    facts = Facts(tale.history)
+    assert facts.copies(facts.stories[QUEUE, "m"]) == MANY
+
+
+def test_what_was_not_shown_hides_no_phantom() -> None:
+    """A message that waits, and then one that nobody sent; one that came before it was sent is shown with its send."""
+    tale = Tale()
+    tale.queue()
+    producer = tale.producer()
+    producer.send("waits")
+    taker = tale.consumer()
+    taker.one("early")
+    producer.send("early")
+    taker.one("phantom")
+    early, phantom = findings(tale, "phantom")
+    assert (early, phantom) == ([("deliver", "ok"), ("send", "invoke")], [("deliver", "ok")])
+
+
+# --- fewer left than there must be
+
+
+def few(*states: str, left: int, dest: str = QUEUE, tale: Tale | None = None) -> Tale:
+    """Messages that were given back and never came again, or were never shown; and how many are left."""
+    tale = Tale() if tale is None else tale
+    tale.queue(dest)
+    for number, state in enumerate(states):
+        tale.producer(f"p{dest}").send(f"m{number}", dest=dest)
+        if state == "back":
+            taker = tale.consumer(f"{number}{dest}", dest)
+            taker.one(f"m{number}").release()
+            taker.commit()
+            taker.close()
+    tale.wait(6.1)
+    tale.look("left", dest, ready=left, unsettled=0)
+    return tale
+
+
+@pytest.mark.parametrize(
+    ("states", "left", "anomaly"),
+    [
+        (("back", "new", "new"), 1, "lost"),
+        (("back", "new"), 1, "missing-redelivery"),
+        (("new", "back"), 1, "lost"),
+    ],
+)
+def test_what_is_missing_is_called_by_what_it_must_be(states: tuple[str, ...], left: int, anomaly: str) -> None:
+    """Lost, if more were never shown than are left; else as the first of them."""
+    assert few(*states, left=left).errors() == [anomaly]
+
+
+def test_a_queue_with_enough_hides_none_with_too_few() -> None:
+    """Each is counted for itself."""
+    assert few("new", "new", left=1, dest="queue:other", tale=few("new", left=1)).errors() == ["lost"]
+
+
+def test_a_letter_before_its_confirmation_was_seen() -> None:
+    """It died before its producer heard of it, so nobody has to look for it."""
+    tale = Tale()
+    tale.queue(max_length=1)
+    end = tale.producer().begin("m")
+    tale.look("letters", QUEUE, "m", reason="max-length")
+    end()
+    (judged,) = [judged for judged in tale.judgements() if judged.checker == "queue-fate"]
+    assert judged.outcome is Outcome.VALID
