@@ -33,7 +33,7 @@ EXPLAINED: Final = Path(__file__).resolve().parent / "living_mutants.toml"
 MUTMUT: Final = "mutmut>=3.8.1,<4"
 CHECKERS: Final = Path("src/mqbridge_conformance/checkers")
 COPIED: Final = ("mqbridge", "adapters", "tests")
-DEFAULT: Final = ("queue_*", "exactly_once", "log_*")
+DEFAULT: Final = ("queue_*", "exactly_once", "log_*", "judging")
 SKIPPED: Final = ("test_queue_model.py", "test_log_properties.py")
 """Histories that Hypothesis draws: they would kill many more, now and then, and cost a minute each time."""
 LEFT_ALONE: Final = (

@@ -40,6 +40,21 @@ def test_a_sentence_is_wording(was: str, now: str, wording: bool) -> None:
     assert Mutant("m f", was, now).is_wording is wording
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "tie"),
+    [
+        ("if lease.t < since:", "if lease.t <= since:", True),
+        ("if until - since >= limit:", "if until - since > limit:", True),
+        ("if lease.t < since:", "if lease.t > since:", False),
+        ("if number >= limit:", "if number > limit:", False),
+        ("if len(found) > most:", "if len(found) >= most:", False),
+    ],
+)
+def test_a_moment_that_is_another_to_the_nanosecond_is_a_tie(was: str, now: str, tie: bool) -> None:
+    """Where both sides are moments, or times; a number of something has a bound that is meant."""
+    assert Mutant("m f", was, now).is_tie is tie
+
+
 def test_what_lives_for_a_reason_is_explained() -> None:
     """By the same place and the same change; another one is not."""
     known = explained('[[mutant]]\nwhere = "m f"\nwas = "a"\nnow = "b"\nbecause = "it is the same"\n')

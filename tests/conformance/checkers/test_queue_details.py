@@ -310,3 +310,33 @@ def test_what_is_written_anew_before_the_last_may_be_two() -> None:
     tale.fault("sigkill", "other")
     acked(tale, "e")
     assert told(tale, "duplicate") == [False]
+
+
+def test_a_verb_that_had_no_time_to_be_told_is_a_mark() -> None:
+    """Though its consumer lived on for long afterwards."""
+    for seconds, error in ((5, False), (15, True)):
+        tale = Tale()
+        tale.queue()
+        tale.producer().send("m")
+        taker = tale.consumer()
+        taker.one("m").ack()
+        tale.wait(seconds)
+        tale.consumer("d").one("m", redelivered=True)
+        tale.wait(20)
+        taker.nothing()
+        assert told(tale, "redelivery-after-settle") == [error]
+
+
+def test_what_should_have_died_and_came_again_is_no_wrong_number() -> None:
+    """After its last attempt it is the same once more; before that it has to be the next."""
+    for limit, found in ((2, []), (3, [True])):
+        tale = Tale()
+        tale.queue(max_attempts=limit)
+        tale.producer().send("m")
+        taker = tale.consumer()
+        taker.one("m").retry()
+        taker.commit()
+        taker.one("m", attempt=2, redelivered=True).retry()
+        taker.commit()
+        taker.one("m", attempt=2, redelivered=True)
+        assert told(tale, "attempt-wrong") == found
