@@ -340,3 +340,13 @@ def test_what_should_have_died_and_came_again_is_no_wrong_number() -> None:
         taker.commit()
         taker.one("m", attempt=2, redelivered=True)
         assert told(tale, "attempt-wrong") == found
+
+
+def test_what_was_there_before_it_was_sent_is_not_counted() -> None:
+    """A phantom, which is told as one: how many there may be nobody knows."""
+    tale = Tale()
+    tale.queue()
+    tale.consumer().one("m").ack()
+    tale.producer().send("m")
+    tale.consumer("d").one("m").ack()
+    assert [told(tale, name) for name in ("redelivery-after-settle", "duplicate", "phantom")] == [[], [], [True]]
