@@ -263,3 +263,70 @@ def test_a_third_life_and_a_consumer_of_two_topics() -> None:
     story.drained()
     (finding,) = errors(story)
     assert (finding.anomaly, finding.where) == ("unseen", f"{TOPIC}, life 3 in group g")
+
+
+# --- which event belongs where
+
+
+def told(story: Story, f: str) -> list[tuple[str, str | None]]:
+    """Kind and destination of the events of that name that are judged, after the topic was made again."""
+    return [(event.kind, event.dest) for event in story.history().derived(Lives).history.of(f)]
+
+
+@pytest.mark.parametrize(
+    "f", ["deliver", "ack", "release", "retry", "reject", "assigned", "revoked", "lost", "seek", "committed"]
+)
+def test_what_one_does_who_was_there_before_is_left_out(f: str) -> None:
+    """Of all that a consumer does; not what an observer sees."""
+    story = Story().filled(1)
+    story.consumer(group="h")
+    story = deleted(story)
+    story.say("ok", f, client=None if f == "committed" else "c", dest=TOPIC, part=0, off=0, val=value(0))
+    assert told(story, f) == ([("ok", SECOND)] if f == "committed" else [])
+
+
+def test_what_was_sent_meanwhile_is_left_out_for_everybody() -> None:
+    """Also for a consumer that was opened afterwards."""
+    story = Story()
+    story.producer()
+    send = story.begin(value(5))
+    deleted(story)
+    story.end(send, 0)
+    story.put(0, value(5))
+    story.consumer()
+    story.poll("c", 0)
+    assert told(story, "deliver") == []
+
+
+def test_a_deletion_belongs_to_the_life_that_it_ends() -> None:
+    """Both that it began and that it was done."""
+    assert told(deleted(Story().filled(1)), "delete") == [("invoke", TOPIC), ("ok", TOPIC)]
+
+
+def test_of_a_group_that_stayed_nothing_is_judged() -> None:
+    """Neither that another member came nor where it is seen."""
+    story = Story().filled(1)
+    story.consumer()
+    story = deleted(story)
+    story.consumer("d")
+    story.committed(0)
+    story.say("ok", "commit", client="c")
+    opened = [event.client for event in story.history().derived(Lives).history.of("open")]
+    assert (opened, told(story, "committed")) == (["p", "c"], [("invoke", None)])
+
+
+def test_a_consumer_is_opened_for_the_life_that_is() -> None:
+    """Under its name, if a destination is told; one that came while the topic was deleted is left out."""
+    story = deleted(Story().filled(1))
+    story.consumer("one")
+    story.say("ok", "open", client="both", group="g", more={"role": "topic-consumer", "sources": [TOPIC, "topic:u"]})
+    op = story.say("invoke", "delete", dest=TOPIC)
+    story.consumer("meanwhile", "h")
+    story.say("ok", "delete", op=op, dest=TOPIC)
+    story.declare(TOPIC)
+    opened = {event.client: event for event in story.history().derived(Lives).history.of("open")}
+    assert {who: (event.dest, event.more.get("sources")) for who, event in opened.items()} == {
+        "p": (None, None),
+        "one": (SECOND, [SECOND]),
+        "both": (None, [SECOND, "topic:u"]),
+    }
