@@ -330,3 +330,22 @@ def test_a_consumer_is_opened_for_the_life_that_is() -> None:
         "one": (SECOND, [SECOND]),
         "both": (None, [SECOND, "topic:u"]),
     }
+
+
+@pytest.mark.parametrize("f", ["declare", "deliver", "stored"])
+def test_a_topic_is_there_again_as_soon_as_something_shows_it(f: str) -> None:
+    """It need not be declared."""
+    story = Story()
+    story.did("delete", dest=TOPIC)
+    assert story.history().derived(Lives).made_again == 0
+    story.say("ok", f, client="c", dest=TOPIC, part=0, off=0, val=value(0))
+    assert story.history().derived(Lives).made_again == 1
+
+
+def test_a_group_is_known_by_the_options_of_its_member_too() -> None:
+    """Who was opened with it stayed, though none of its events tells the group."""
+    story = Story().filled(1)
+    story.say("ok", "open", client="c", dest=TOPIC, more={"role": "topic-consumer", "options": {"group": "g"}})
+    story = deleted(story)
+    story.consumer("d")
+    assert [event.client for event in story.history().derived(Lives).history.of("open")] == ["p", "c"]
