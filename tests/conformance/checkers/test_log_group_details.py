@@ -544,3 +544,91 @@ def test_the_first_that_shows_it_is_told() -> None:
         story.say("ok", "committed", "other", op=op, group="g", dest=TOPIC, part=0, off=off)
         (found,) = named(story, anomaly)
         assert found.witness[-1].proc == "main"
+
+
+# --- what nobody committed
+
+
+def settled(seconds: float = 5, **options: Any) -> Story:
+    """A has and acks two records, commits nothing, and polls on."""
+    story = Story().filled(4)
+    story.consumer("a/c", **options)
+    story.poll("a/c", 0, 1)
+    story.settle("a/c", 0, 1)
+    return asks(story, "a/c", seconds)
+
+
+def forgotten(story: Story) -> bool:
+    """It polls for long enough, and the group is then seen at the start: is that found?"""
+    asks(story, "a/c", 8)
+    story.committed(0)
+    return bool(named(story, "commit-lost"))
+
+
+@pytest.mark.parametrize(
+    ("options", "silent_ms", "found"),
+    [({"session_timeout_s": 2.0}, 1500, False), ({"max_poll_interval_s": 2.0}, 1500, False), ({}, 4000, True)],
+)
+def test_silence_for_half_a_session_excuses_what_was_not_told(
+    options: dict[str, float], silent_ms: float, found: bool
+) -> None:
+    """Or for half of what one may be without a poll."""
+    assert forgotten(settled(**options).wait(silent_ms)) is found
+
+
+def test_a_fault_just_before_the_verb_excuses_what_was_not_told() -> None:
+    """It may have cost its member the lease."""
+    story = Story().filled(4)
+    story.consumer("a/c")
+    story.fault("broker")
+    story.heal("broker")
+    asks(story, "a/c", 3)
+    story.poll("a/c", 0, 1)
+    story.settle("a/c", 0, 1)
+    assert not forgotten(asks(story, "a/c", 5))
+
+
+def test_a_partition_of_which_nothing_is_settled_hides_no_other() -> None:
+    """In the first the second record was acked alone."""
+    story = Story(partitions=2).filled(2)
+    story.send(value(5, key="l"), 0, key="l", part=1)
+    story.consumer("a/c")
+    story.poll("a/c", 0, 1)
+    story.poll("a/c", 0, part=1)
+    story.settle("a/c", 1)
+    story.settle("a/c", 0, part=1)
+    asks(story, "a/c", 12)
+    story.committed(0, part=1)
+    assert len(named(story, "commit-lost")) == 1
+
+
+def test_workers_settle_what_they_were_given() -> None:
+    """And are judged by no turns; what comes from a queue hides nothing."""
+    story = Story().filled(2)
+    story.say("ok", "deliver", client="q", dest="queue:q", tag=1, val="x")
+    story.consumer()
+    story.poll("c", 0, more={"handler": True})
+    story.committed(1)
+    assert named(story, "committed-too-far") == []
+    story = members()
+    for who, off in (("a/c", 0), ("b/c", 0), ("a/c", 1)):
+        story.poll(who, off, more={"handler": True})
+    assert named(story, "double-ownership") == []
+
+
+def test_a_replay_that_went_below_its_start_is_shown_as_it_was_opened() -> None:
+    """Where it was asked to begin, and what it was given."""
+    story = Story().filled(4)
+    story.replay("r", 2)
+    story.poll("r", 1, lease=None)
+    (found,) = named(story, "nonmonotonic-poll")
+    assert proof(found) == [("open", "ok"), ("deliver", "ok")]
+
+
+def test_leases_are_told_apart_by_their_numbers() -> None:
+    """From zero on."""
+    story = Story().filled(2)
+    story.consumer()
+    for lease in (0, 1):
+        story.poll("c", lease, lease=lease)
+    assert log_owners(story.history(), ALL_CLAIMED).looked_at["leases"] == 2
