@@ -59,7 +59,7 @@ TOLD: Final = {
 LIVING: Final = ("lived", "never run")
 MOMENT: Final = re.compile(
     r"\bt\b|_t\b|_ns\b|since|until|killed|lost|known|left_hand|closing|closed|doubtful|shaken|dead|oldest|span|began|begin"
-    r"|begun|ended|\bend\b|over\b|opened|stopped|_from\b|earlier|later|_NS\b|\blimit:?$|often|longer_than|\.after\b|last:?$"
+    r"|begun|ended|\bend\b|over\b|opened|stopped|_from\b|earlier|later|_NS\b|\blimit:?$|often|longer_than|\basked\b|\.after\b|last:?$"
 )
 """How the checkers name moments, and how long something may take."""
 

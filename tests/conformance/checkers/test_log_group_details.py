@@ -632,3 +632,12 @@ def test_leases_are_told_apart_by_their_numbers() -> None:
     for lease in (0, 1):
         story.poll("c", lease, lease=lease)
     assert log_owners(story.history(), ALL_CLAIMED).looked_at["leases"] == 2
+
+
+def test_what_its_members_were_given_counts_for_their_group() -> None:
+    """Though a delivery does not tell it."""
+    story = Story().filled(1)
+    story.consumer()
+    for lease in (1, 2):
+        story.say("ok", "deliver", client="c", dest=TOPIC, part=0, off=0, key="k", val=value(0), lease=lease)
+    assert len(named(story, "consume-counts")) == 1

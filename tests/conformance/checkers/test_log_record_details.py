@@ -104,8 +104,9 @@ def test_a_key_in_two_partitions(outcome: Kind) -> None:
     story.send(value(0), 0, key=None)
     for number, part in ((1, 0), (2, 1)):
         story.send(value(number), number, part=part, outcome=outcome)
+    story.send(value(3, key="l"), 2, key="l")
     story.look()
-    assert log_payloads(story.history(), ALL_CLAIMED).looked_at["keys"] == 1
+    assert log_payloads(story.history(), ALL_CLAIMED).looked_at["keys"] == 2
     claims = {**ALL_CLAIMED.claims, "PARTITION_BY_KEY": "unsupported"}
     for profile, legal in ((ALL_CLAIMED, False), (Profile(claims=claims), True)):
         assert [bool(found.legal) for found in named(story, "key-moved", profile)] == [legal]
