@@ -18,6 +18,7 @@ from mqbridge_conformance.scenario import Scenario
 from mqbridge_conformance.scenarios import at_level
 from mqbridge_conformance.targets import RealBroker, Target, targets_for
 
+pytestmark = pytest.mark.timeout(600)  # a hang, and not the turn that a test waits for
 NATIVE = ("memory", "folder", "client")
 BROKERS = {"kafka_url": "kafka", "rabbitmq_url": "rabbitmq"}
 """The fixture that gives the URL, by which a test without a broker is told as NOT RUN."""
