@@ -236,16 +236,18 @@ def test_who_comes_or_leaves_excuses_no_hunger_before(f: str) -> None:
 @pytest.mark.parametrize("f", ["open", "close"])
 def test_a_member_for_another_topic_moves_the_group_too(f: str) -> None:
     """While it comes or leaves, nobody starves."""
-    story = hungry()
+    story = Story().filled(2)
     if f == "close":
         story.consumer("d", dest="topic:u")
+    story.consumer()
+    story.poll("c", 0)
     for number in range(40):
         story.poll("c", ms=500)
-        if f == "close" and number <= 20:
+        if f == "close" and number <= 35:
             story.poll("d", ms=500, dest="topic:u")
         else:
             story.wait(500)
-        if number == 20:
+        if number == (35 if f == "close" else 20):
             if f == "close":
                 story.did("close", "d")
             else:
