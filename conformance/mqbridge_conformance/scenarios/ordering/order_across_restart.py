@@ -43,6 +43,7 @@ def order_across_restart(env: Env) -> None:
     stored = env.observer.records(topic.name)
     with env.bus.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
         rest = env.receive(consumer, len(stored) - len(settled), "what is left")
+        env.count("came_again", sum((one.partition, one.offset) in left for one in rest))
         acked(env, consumer, rest)
         settled += rest
     env.drained(topic, group)
