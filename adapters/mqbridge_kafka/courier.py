@@ -17,6 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout
 from mqbridge.spi import Completion, SenderSpec
+from mqbridge_kafka.asking import partitions_of
 from mqbridge_kafka.errors import ENGINE, code_of, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.outlet import Outlet
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 DELIVERY_S: Final = 15.0
 """After so long without an answer a copy is given up, and its original is not acknowledged."""
 ROOM_S: Final = 0.01
-LOOK_S: Final = 5.0
-"""How long the brokers may take to say whether a topic is there that the client takes for missing."""
 _SPEC: Final = SenderSpec(
     acks="all",
     idempotent=True,
@@ -157,10 +156,10 @@ class Courier:
 def _is_there(outlet: Outlet, topic: str) -> bool:
     """Asks the brokers, and has the client learn the answer: it remembers for a while that a topic was missing."""
     try:
-        found = outlet.producer.list_topics(topic, timeout=LOOK_S).topics.get(topic)
+        partitions_of(outlet.producer, [topic])
     except KafkaException:
         return False
-    return found is not None and found.error is None
+    return True
 
 
 def _failure(error: KafkaError | BaseException, what: str, timeout_s: float) -> MqbridgeError:
