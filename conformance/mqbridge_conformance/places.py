@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_file", "check_folder"]
+__all__ = ["append_line", "check_file", "check_folder"]
+
+
+def append_line(path: Path, told: Mapping[str, Any]) -> None:
+    """One more line of a file of results, as JSON."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(told) + "\n")
 
 
 def check_file(path: Path) -> None:

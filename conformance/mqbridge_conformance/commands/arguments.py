@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic from click 8.2 on
 
-__all__ = ["DURATION", "FOLDER", "NEW_FILE", "OLD_FILE", "PROBABILITY", "SCENARIO", "TARGET"]
+__all__ = ["DURATION", "FOLDER", "NEW_FILE", "OLD_FILE", "PROBABILITY", "TARGET", "only_scenarios"]
 
 
 class _NewFile(_Type):
@@ -89,7 +89,15 @@ OLD_FILE: Final = click.Path(path_type=Path)
 """A file to read: whoever reads it says what is wrong with it."""
 FOLDER: Final = _Folder()
 TARGET: Final = _Target()
-SCENARIO: Final = _ScenarioName()
 DURATION: Final = _Amount()
 """In seconds, or in minutes."""
 PROBABILITY: Final = _Amount(max=1)
+
+only_scenarios: Final = click.option(
+    "--scenario",
+    "names",
+    multiple=True,
+    type=_ScenarioName(),
+    metavar="NAME",
+    help="Only this one; may be given several times.",
+)

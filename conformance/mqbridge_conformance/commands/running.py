@@ -11,7 +11,7 @@ from mqbridge import Capability
 from mqbridge_conformance import report as shown
 from mqbridge_conformance import scenarios
 from mqbridge_conformance.beside import beside
-from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, OLD_FILE, SCENARIO, TARGET
+from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, OLD_FILE, TARGET, only_scenarios
 from mqbridge_conformance.commands.reading import read
 from mqbridge_conformance.opening import check_environment
 from mqbridge_conformance.places import check_file
@@ -45,14 +45,7 @@ def list_scenarios() -> None:
 )
 @click.option("--rounds", type=click.IntRange(min=1), help="With --level soak: so many rounds are enough.")
 @click.option("--minutes", type=DURATION, help="With --level soak: so many are enough.")
-@click.option(
-    "--scenario",
-    "names",
-    multiple=True,
-    type=SCENARIO,
-    metavar="NAME",
-    help="Only this one; may be given several times.",
-)
+@only_scenarios
 @click.option("--seed", type=int, help="For all chance in a run; told where it is not given. Later rounds count on.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(min=1), help="Runs of each; all count.")
 @click.option(

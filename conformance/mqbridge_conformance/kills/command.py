@@ -12,6 +12,7 @@ import click
 
 from mqbridge_conformance.commands.arguments import FOLDER, NEW_FILE
 from mqbridge_conformance.kills.running import DIARIES, run
+from mqbridge_conformance.places import append_line
 from mqbridge_conformance.runner import any_seed
 
 __all__ = ["kills"]
@@ -38,11 +39,10 @@ def kills(number: int, seed: int | None, folder: Path | None, results: Path | No
     except KeyboardInterrupt:
         click.echo(f"interrupted, so nothing was judged; what was written down is in {where}", err=True)
         raise click.exceptions.Exit(130) from None
-    line = json.dumps(asdict(report))
-    click.echo(line)
+    told = asdict(report)
+    click.echo(json.dumps(told))
     if results is not None:
-        with open(results, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(results, told)
     if report.violations:
         click.echo(f"{len(report.violations)} violations; all is kept in {where}", err=True)
         raise click.exceptions.Exit(1)

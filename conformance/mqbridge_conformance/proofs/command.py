@@ -5,12 +5,12 @@ The rule: one line of Markdown a proof, with the command that shows it; the exit
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from mqbridge_conformance.commands.arguments import NEW_FILE
+from mqbridge_conformance.places import append_line
 from mqbridge_conformance.proofs.table import PROOFS, Proof, ProofRuns, show, target_of
 from mqbridge_conformance.targets import Target
 
@@ -43,11 +43,10 @@ def _shown(proof: Proof, target: Target, results: Path | None) -> bool:
     shown = show(proof, target)
     click.echo(row(shown))
     if results is not None:
-        with open(results, "a") as file:
-            told = {"proof": proof.name, "made": shown.made, "strikes": shown.strikes, "found": shown.found}
-            halves = {"bad": shown.bad, "good": shown.good}
-            told |= {name: [f"{one.verdict} {one.reason}" for one in half] for name, half in halves.items()}
-            file.write(json.dumps(told) + "\n")
+        told = {"proof": proof.name, "made": shown.made, "strikes": shown.strikes, "found": shown.found}
+        halves = {"bad": shown.bad, "good": shown.good}
+        told |= {name: [f"{one.verdict} {one.reason}" for one in half] for name, half in halves.items()}
+        append_line(results, told)
     return shown.made
 
 

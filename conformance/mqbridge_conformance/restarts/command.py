@@ -10,6 +10,7 @@ import click
 
 from mqbridge_conformance.brokers.provided import ENGINES
 from mqbridge_conformance.commands.arguments import NEW_FILE
+from mqbridge_conformance.places import append_line
 from mqbridge_conformance.restarts.running import run
 
 __all__ = ["restarts"]
@@ -29,10 +30,9 @@ def restarts(engine: str, times: int, how: str, results: Path | None) -> None:
     status is 1 if something was violated.
     """
     report = run(engine, times, how)
-    line = json.dumps(asdict(report))
-    click.echo(line)
+    told = asdict(report)
+    click.echo(json.dumps(told))
     if results is not None:
-        with open(results, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        append_line(results, told)
     if report.violations:
         raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, PROBABILITY, SCENARIO, TARGET
+from mqbridge_conformance.commands.arguments import DURATION, FOLDER, NEW_FILE, PROBABILITY, TARGET, only_scenarios
 from mqbridge_conformance.saboteurs import matrix, showing
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
 from mqbridge_conformance.saboteurs.killers import is_killer
@@ -45,14 +45,7 @@ PATIENCE_S: Final = 3.0
 )
 @click.option("--seed", default=0, show_default=True, help="For the chance of rare saboteurs, and of the scenarios.")
 @click.option("--saboteur", "codes", multiple=True, metavar="CODE", help="Only this one; may be given several times.")
-@click.option(
-    "--scenario",
-    "names",
-    multiple=True,
-    type=SCENARIO,
-    metavar="NAME",
-    help="Only this one; may be given several times.",
-)
+@only_scenarios
 @click.option(
     "--patience",
     default=PATIENCE_S,

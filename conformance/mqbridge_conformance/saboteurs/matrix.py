@@ -18,6 +18,7 @@ from typing import Any, Final, get_type_hints
 
 import mqbridge as mq
 from mqbridge_conformance.history import load
+from mqbridge_conformance.places import append_line
 from mqbridge_conformance.results import CannotTell, Report, ScenarioResult, Verdict, refused
 from mqbridge_conformance.runner import asked, run_scenario
 from mqbridge_conformance.saboteurs.catalogue import SABOTEURS
@@ -235,8 +236,7 @@ def _asked(targets: Sequence[Target], scenario: Scenario) -> Target | None:
 
 def write(trial: Trial, file: Path) -> None:
     """One more line."""
-    with file.open("a") as lines:
-        lines.write(json.dumps(asdict(trial)) + "\n")
+    append_line(file, asdict(trial))
 
 
 def resume(file: Path) -> list[Trial]:
