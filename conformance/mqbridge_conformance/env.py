@@ -47,7 +47,9 @@ class Env:
         self.chance = random.Random(seed)
         self.evidence = Evidence()
         self.recorder = Recorder(folder, "main")
-        self.observer = RecordedObserver(target.observer, self.recorder)
+        self.observer = RecordedObserver(target.observer, self.recorder, target.observer.names().groups)
+        self.before = self.observer.names()
+        """What there was before it did anything."""
         self.faults = Faults(target, self.recorder)
         self.blind: list[str] = []
         """What nobody could look at in the end though it can be told: then no pass means anything."""

@@ -18,7 +18,6 @@ from pathlib import Path
 import mqbridge as mq
 from mqbridge_conformance.env import Env
 from mqbridge_conformance.history import load
-from mqbridge_conformance.observers import Names
 from mqbridge_conformance.refusals import prove_refusals
 from mqbridge_conformance.results import (
     CannotTell,
@@ -162,7 +161,6 @@ def _run(
     began_s = time.monotonic()
     evidence, claims, anomaly = Evidence(), None, ""
     try:
-        before = target.observer.names()
         env = Env(target, scenario, folder, patience_s, seed)
         evidence, claims = env.evidence, env.bus.capabilities
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
@@ -173,7 +171,7 @@ def _run(
         except BaseException:  # interrupted: its parties and connections do not outlive it
             _closed(env)
             raise
-        left = _finish(env, before)
+        left = _finish(env)
         if left and verdict.green:
             verdict, reason = Verdict.FAIL, left
         elif left:
@@ -210,12 +208,12 @@ def _judge(scenario: Scenario, env: Env) -> tuple[Verdict, str, str]:
     return (Verdict.PASS_EMULATED if emulated(claims, scenario.needs) else Verdict.PASS), "", ""
 
 
-def _finish(env: Env, before: Names) -> str:
+def _finish(env: Env) -> str:
     """Tidy up; what was left behind, as a sentence."""
     left = _closed(env)
     try:
         if not left:
-            env.wait_for(env.observer.names, before, "what exists after the scenario")
+            env.wait_for(env.observer.names, env.before, "what exists after the scenario")
     except (CannotTell, CheckFailed, mq.MqbridgeError) as error:
         left = said(error)
     return f"something was left behind: {left}" if left else ""

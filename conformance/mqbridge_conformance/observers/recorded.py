@@ -1,10 +1,13 @@
 """An observer whose looks are written down, for they are the last word on what is there.
 
-The rule: it looks exactly as the observer that it stands for, and what that one cannot tell is not written.
+The rule: it looks exactly as the observer that it stands for, and what that one cannot tell is not written. Groups of
+`others` are not seen: a broker lets go of an idle one when it likes (Kafka with the last topic of its offsets), so
+whether they are still there tells nothing about this run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mqbridge_conformance.history import Recorder, identify
@@ -16,14 +19,16 @@ __all__ = ["RecordedObserver"]
 class RecordedObserver(Observer):
     """See the module."""
 
-    def __init__(self, observer: Observer, recorder: Recorder) -> None:
+    def __init__(self, observer: Observer, recorder: Recorder, others: Iterable[str] = ()) -> None:
         self._observer = observer
         self._recorder = recorder
+        self._others = frozenset(others)
         self.how = observer.how
         self.takes_to_look = observer.takes_to_look
 
     def names(self) -> Names:
-        return self._observer.names()
+        found = self._observer.names()
+        return found._replace(groups=[group for group in found.groups if group not in self._others])
 
     def records(self, topic: str) -> list[Record]:
         op = self._recorder.invoke("looked", dest=f"topic:{topic}")

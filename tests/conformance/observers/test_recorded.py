@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from mqbridge_conformance.observers import Counts, Letter, Names, Observer, Reco
 class Told(Observer):
     """An observer that was told this of every group."""
 
-    def __init__(self, places: dict[str, int] | None) -> None:
+    def __init__(self, places: dict[str, int] | None, groups: Sequence[str] = ()) -> None:
         self.places = places
+        self.groups = groups
 
     def committed(self, group: str) -> dict[str, int] | None:
         return self.places
 
     def names(self) -> Names:
-        raise NotImplementedError
+        return Names(topics={"t": 1}, queues=["q"], exchanges=["e"], groups=list(self.groups))
 
     def records(self, topic: str) -> list[Record]:
         raise NotImplementedError
@@ -58,3 +60,14 @@ def test_what_could_not_be_told_has_no_end(tmp_path: Path) -> None:
     recorder.close()
     (operation,) = load(tmp_path).operations("committed")
     assert operation.end is None
+
+
+def test_groups_of_others_tell_nothing(tmp_path: Path) -> None:
+    """A broker may let go of one meanwhile; a group of this run that is still there is seen."""
+    recorder = Recorder(tmp_path, "main")
+    observer = Told(None, ["others", "ours"])
+    recorded = RecordedObserver(observer, recorder, others=["others"])
+    before = recorded.names()
+    observer.groups = ["ours"]
+    assert recorded.names() == before == Names(topics={"t": 1}, queues=["q"], exchanges=["e"], groups=["ours"])
+    recorder.close()
