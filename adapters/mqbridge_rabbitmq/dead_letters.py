@@ -3,7 +3,9 @@ confirmed, before it takes away here.
 
 AMQP has no look. So messages are taken with basic.get, held, and given back with basic.nack, which a quorum queue of
 4.3 does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
-redelivered. A token is made of the message's id, or of its content where it has none: copies of one message share it.
+redelivered, and if they are more than 32, maybe in another order: each get is a consumer of its own to a quorum queue,
+and it goes through its consumers in the order of an Erlang map. A token is made of the message's id, or of its content
+where it has none: copies of one message share it.
 """
 
 from __future__ import annotations
@@ -44,21 +46,27 @@ def token_of(properties: Any, body: bytes) -> int:
 
 class _Taking:
     """basic.get, one after the other, of at most as many as were ready at the beginning: what arrives meanwhile, maybe
-    because of us, is not waited for."""
+    because of us, is not waited for.
+
+    The first one is taken before they are counted. A quorum queue writes a get into its log behind what was given back
+    before, and counts what is applied; what was given back just now a count alone may miss. (RabbitMQ,
+    `rabbit_fifo_client`: `return` is a command that nobody waits for, `stat` a query of the leader's present state.)
+    """
 
     def __init__(self, channel: Any, name: str, most: int, taken: Callable[[Any, Any, bytes], bool]) -> None:
         self._channel = channel
         self._name = name
         self._left = most
+        self._counted = False
         self._taken = taken
         self._ended: Callable[[], None] | None = None
 
     def run(self, ended: Callable[[], None]) -> None:
         self._ended = ended
         self._channel.add_callback(lambda _frame: self._end(), [amqp_spec.Basic.GetEmpty], one_shot=False)
-        self._channel.queue_declare(self._name, passive=True, callback=self._counted)
+        self.go_on()
 
-    def _counted(self, frame: Any) -> None:
+    def _count(self, frame: Any) -> None:
         self._left = min(self._left, frame.method.message_count)
         self.go_on()
 
@@ -70,8 +78,13 @@ class _Taking:
         self._channel.basic_get(self._name, self._got)
 
     def _got(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if self._taken(method, properties, body):
+        if not self._taken(method, properties, body):
+            return
+        if self._counted:
             self.go_on()
+        else:
+            self._counted = True
+            self._channel.queue_declare(self._name, passive=True, callback=self._count)
 
     def stop(self) -> None:
         self._left = 0
@@ -107,7 +120,7 @@ def browse(
         def ended() -> None:
             if last:
                 channel.basic_nack(last[0], multiple=True, requeue=True)
-            # The answer tells that they are back.
+            # The answer tells that the broker has that on its way to the queue, before whatever is asked next.
             channel.basic_qos(prefetch_count=1, callback=lambda _frame: finish(found))
 
         _Taking(channel, naming.queue_name(queue), max_messages, taken).run(ended)

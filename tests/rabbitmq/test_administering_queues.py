@@ -88,11 +88,13 @@ def test_dead_letters_are_seen_again_and_again(rabbit: mq.Bus, rabbitmq_url: str
     queue = make_queue(max_attempts=2)
     kill(rabbit, queue, [b"1", b"2", b"3"])
     assert queue.dead_letter is not None
+    dead = queue.dead_letter.name
+    wait_until(lambda: raw.ready(rabbitmq_url, dead) == 3)
     looks = [rabbit.admin.dead_letters(queue) for _ in range(3)]
     assert [letter.value for letter in looks[0]] == [b"1", b"2", b"3"]
     assert looks[0] == looks[1] == looks[2]
     assert [letter.value for letter in rabbit.admin.dead_letters(queue, max_messages=2)] == [b"1", b"2"]
-    assert raw.ready(rabbitmq_url, queue.dead_letter.name) == 3
+    wait_until(lambda: raw.ready(rabbitmq_url, dead) == 3)
     with rabbit.consumer(queue.dead_letter) as consumer:
         assert [one.attempt for one in take(consumer, 3)] == [1, 1, 1]
 
