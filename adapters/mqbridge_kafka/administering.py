@@ -41,6 +41,7 @@ from mqbridge_kafka.asking import (
     insist,
     offsets_at,
     partitions_of,
+    serves,
 )
 from mqbridge_kafka.errors import ENGINE, code_of, translate
 from mqbridge_kafka.group_administering import GroupAdmin
@@ -86,13 +87,10 @@ class KafkaAdmin:
         aside(f"creating {named(topic)}", done, steps)
 
     def _await_shown(self, topic: Topic[Any]) -> None:
-        """Until a broker shows it, with a leader for each partition: who opens it next finds it."""
-
-        def shown() -> bool:
-            found = self._describe(topic_of(topic))
-            return found is not None and _has_leaders(found)
-
-        self._await(shown, f"creating {named(topic)}: no broker shows it with all its leaders")
+        """Until the leader of each partition takes requests: who opens it next finds it, and no first batch is refused
+        while the next is taken (`errors.SUPPOSED`)."""
+        watch, name = self._connection.watch, topic_of(topic)
+        self._await(lambda: serves(watch, name), f"creating {named(topic)}: not all leaders of it serve")
 
     def _await(self, there: Callable[[], bool], what: str) -> None:
         pause = threading.Event()
@@ -186,15 +184,15 @@ class KafkaAdmin:
 
     def add_partitions(self, topic: Topic[Any], partitions: int, done: Completion[None]) -> None:
         def steps() -> None:
-            name = topic_of(topic)
+            watch, name = self._connection.watch, topic_of(topic)
             request = [NewPartitions(name, partitions)]
             answer(self._client.create_partitions(request, request_timeout=TRY_S)[name])
 
             def shown() -> bool:
                 found = self._describe(name)
-                return found is not None and len(found.partitions) >= partitions and _has_leaders(found)
+                return found is not None and len(found.partitions) >= partitions and serves(watch, name)
 
-            self._await(shown, f"adding partitions to {named(topic)}: no broker shows them")
+            self._await(shown, f"adding partitions to {named(topic)}: not all leaders of them serve")
 
         aside(f"adding partitions to {named(topic)}", done, steps)
 
@@ -371,7 +369,3 @@ def problems(configs: Mapping[str, str], brokers: int) -> list[dict[str, str]]:
             }
         )
     return found
-
-
-def _has_leaders(found: Any) -> bool:
-    return bool(found.partitions) and all(place.leader >= 0 for place in found.partitions.values())

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as Place
+from confluent_kafka.admin import NewTopic
 
-from mqbridge.errors import ConnectionLost, MqbridgeError, OperationTimeout, Outcome
+from mqbridge.errors import ConnectionLost, MqbridgeError, NotFound, OperationTimeout, Outcome
 from mqbridge.spi import TopicPartition
-from mqbridge_kafka.errors import applied, code_of, translate
+from mqbridge_kafka.errors import ENGINE, applied, code_of, translate
 
 if TYPE_CHECKING:
     from mqbridge_kafka.watching import Watch
@@ -68,7 +69,7 @@ def _is_timeout(error: BaseException) -> bool:
 def _late(what: str, changes: bool) -> OperationTimeout:
     outcome: Outcome = "unknown" if changes else "not_applied"
     return OperationTimeout(
-        f"{what}: no answer from the brokers in time. {applied(outcome)}", outcome=outcome, engine="kafka"
+        f"{what}: no answer from the brokers in time. {applied(outcome)}", outcome=outcome, engine=ENGINE
     )
 
 
@@ -87,6 +88,42 @@ def partitions_of(client: Metadata, names: Iterable[str]) -> dict[str, int]:
             raise KafkaException(found.error)
         counts[name] = len(found.partitions)
     return counts
+
+
+def serves(watch: Watch, topic: str) -> bool:
+    """Does the leader of each partition take requests? For a moment after a topic was made, brokers name leaders that
+    refuse them: a broker shows what it was told before it does it (Kafka, `BrokerMetadataPublisher`)."""
+    try:
+        count = partitions_of(watch.client, [topic])[topic]
+        return bool(offsets_at(watch, {(topic, number): LATEST for number in range(count)}))
+    except KafkaException as error:
+        if isinstance(translate(error, "looking"), ConnectionLost | OperationTimeout | NotFound):
+            return False
+        raise
+
+
+def make_topic(watch: Watch, topic: NewTopic, what: str, given_up: Callable[[], bool], total_s: float) -> None:
+    """Make it unless it is there, and return when it `serves`."""
+    deadline_s = time.monotonic() + total_s
+
+    def make() -> None:
+        try:
+            answer(watch.client.create_topics([topic])[topic.topic])
+        except KafkaException as error:
+            if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+    insist(make, what, given_up, total_s)
+    pause = threading.Event()
+    while not given_up() and not serves(watch, topic.topic):
+        if time.monotonic() >= deadline_s:
+            raise OperationTimeout(
+                f"{what}: the leaders of topic {topic.topic} do not serve after {total_s:g} s. It was made, and serves "
+                "later; try again.",
+                outcome="applied",
+                engine=ENGINE,
+            )
+        pause.wait(AGAIN_S)
 
 
 def offsets_at(

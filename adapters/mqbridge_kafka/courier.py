@@ -49,7 +49,8 @@ class _Parcel:
         self.open = count
         self.ended = threading.Event()
 
-    def on_delivery(self, place: int, error: KafkaError | None, _message: Message | None) -> None:
+    def on_delivery(self, place: int, error: KafkaError | None, message: Message) -> None:
+        error = self._outlet.became(error, message)
         if error is None:
             self._outlet.wrote = True
         self.end(place, error)

@@ -148,10 +148,22 @@ RULES: Final[dict[int, Rule]] = {
     # Queued again after a try that may have reached the broker, it counts as queued to the client.
     _K._PURGE_QUEUE: Rule(OperationTimeout, _MAYBE, _UNSURE),
     _K._PURGE_INFLIGHT: Rule(OperationTimeout, _MAYBE, _UNSURE),
+    # No code that the client gives of itself (it would with enable.gapless.guarantee): see SUPPOSED.
+    _K._GAPLESS_GUARANTEE: Rule(ConnectionLost, _MAYBE, _UNSURE),
     _K._FATAL: Rule(Rejected, _MAYBE, "The client has ended and does nothing more; make a new one.", False),
     _K._DESTROY: Rule(ConnectionLost, _MAYBE, _UNSURE, False),
     _K._INVALID_ARG: Rule(ConfigurationError, _NOT, "The client does not take this configuration."),
 }
+
+
+SUPPOSED: Final = KafkaError(
+    KafkaError._GAPLESS_GUARANTEE,
+    "no broker said where it lies; the client supposes that it was written, since a later one of its partition was",
+)
+"""In place of a delivery without an offset. When a batch is refused and may be tried again (the leader is not ready
+yet), and the next one, already on its way, is taken, librdkafka reports the first one delivered and never sends it
+again (`rd_kafka_dr_implicit_ack`): a later number proves the earlier one. It does not where the broker has not met the
+producer on that partition, or has forgotten it: then it takes any first number (`ProducerAppendInfo.checkSequence`)."""
 
 
 def rule_of(code: int) -> Rule:

@@ -187,7 +187,8 @@ class ExchangeChannel:
                     return
                 self._left.popleft()
 
-    def _on_delivery(self, fan_out: FanOut, queue: str, error: KafkaError | None, _message: Message) -> None:
+    def _on_delivery(self, fan_out: FanOut, queue: str, error: KafkaError | None, message: Message) -> None:
+        error = self._outlet.became(error, message)
         if error is None:
             self._outlet.wrote = True
             self._end(fan_out, queue, None)

@@ -21,12 +21,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from mqbridge.errors import ConnectionLost, MqbridgeError
 from mqbridge.spi import SenderSpec
 from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
-from mqbridge_kafka.errors import ENGINE, applied, code_of, native_error, translate
+from mqbridge_kafka.errors import ENGINE, SUPPOSED, applied, code_of, native_error, translate
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.resending import PURGED, Resending
 from mqbridge_kafka.settings import Settings, log
@@ -105,7 +105,9 @@ class Outlet:
         self._spec = spec
         self._more = more
         self._on_away = connection.watch.trouble
-        self._resending = Resending(spec.delivery_timeout_s) if spec.on_unknown == "resend" else None
+        self.located = spec.acks != "none"
+        """Do brokers say where a message lies?"""
+        self._resending = Resending(spec.delivery_timeout_s, self.became) if spec.on_unknown == "resend" else None
         self.producer = self._make()
         self.produce: Callable[..., None] = self._opened()
         self._lifeline = self._new_lifeline()
@@ -198,6 +200,10 @@ class Outlet:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._on_away(error.str())
+
+    def became(self, error: KafkaError | None, message: Message) -> KafkaError | None:
+        """What a delivery report says: None only where a broker has said that it has the message."""
+        return SUPPOSED if error is None and self.located and message.offset() is None else error
 
     def why(self, error: KafkaError | KafkaException, what: str) -> MqbridgeError:
         """What a send that failed is told. Once the client has ended, that is why: without a right to send, for

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from mqbridge.capabilities import Capability
@@ -20,8 +20,8 @@ from mqbridge.spi import Completion, ExchangeDescription, QueueDescription, Stor
 from mqbridge.topology import Binding, Destination, Exchange, Queue
 from mqbridge_kafka import catalogue as cat
 from mqbridge_kafka.aside import aside
-from mqbridge_kafka.asking import EARLIEST, LATEST, answer, insist, offsets_at, partitions_of
-from mqbridge_kafka.errors import ENGINE, code_of, translate
+from mqbridge_kafka.asking import EARLIEST, LATEST, TOTAL_S, answer, insist, make_topic, offsets_at, partitions_of
+from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.naming import share_group_of, topic_of
 from mqbridge_kafka.queue_records import not_there
 from mqbridge_kafka.queue_sending import stored
@@ -91,14 +91,8 @@ class QueueAdmin:
         return False
 
     def _make_topic(self, topic: str, queue: Queue[Any]) -> None:
-        def make() -> None:
-            try:
-                answer(self._client.create_topics([NewTopic(topic, PARTITIONS, -1, config=dict(KEPT))])[topic])
-            except KafkaException as error:
-                if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-
-        insist(make, f"creating {queue}", lambda: False)
+        new = NewTopic(topic, PARTITIONS, -1, config=dict(KEPT))
+        make_topic(self._connection.watch, new, f"creating {queue}", lambda: False, TOTAL_S)
 
     def _is_there(self, topic: str) -> bool:
         return self._partitions(topic) is not None

@@ -161,7 +161,8 @@ class QueueChannel:
 
     # --- the outlet's thread
 
-    def _on_delivery(self, sequence: int, error: KafkaError | None, _message: Message) -> None:
+    def _on_delivery(self, sequence: int, error: KafkaError | None, message: Message) -> None:
+        error = self._outlet.became(error, message)
         if error is None:
             self._delivered.append(sequence)
         else:

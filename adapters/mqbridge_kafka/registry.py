@@ -19,10 +19,10 @@ from confluent_kafka.admin import NewTopic
 
 from mqbridge.errors import NotFound, OperationTimeout
 from mqbridge.spi import Completion
-from mqbridge_kafka.asking import LATEST, answer, insist, offsets_at, partitions_of
+from mqbridge_kafka.asking import LATEST, insist, make_topic, offsets_at, partitions_of
 from mqbridge_kafka.catalogue import Catalogue, Record, encode
 from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline, let_go
-from mqbridge_kafka.errors import ENGINE, code_of, translate
+from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.letters import Letter
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.settings import log
@@ -82,18 +82,10 @@ class Registry:
         return self.fresh()
 
     def _ensure(self) -> None:
-        client = self._connection.watch.client
-        topic = NewTopic(REGISTRY, 1, -1, config={"cleanup.policy": "compact"})
-
-        def make() -> None:
-            try:
-                answer(client.create_topics([topic])[REGISTRY])
-            except KafkaException as error:
-                if code_of(error) != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
-
         if self._consumer is None:
-            insist(make, "making the registry of queues and exchanges", lambda: self._closed, FRESH_S)
+            topic = NewTopic(REGISTRY, 1, -1, config={"cleanup.policy": "compact"})
+            what = "making the registry of queues and exchanges"
+            make_topic(self._connection.watch, topic, what, lambda: self._closed, FRESH_S)
 
     def _end(self) -> int | None:
         """The offset after the last record; None if there is no registry."""

@@ -1,4 +1,5 @@
-"""Messages that are sent again: on_unknown="resend", when a producer of the client is replaced by another.
+"""Messages that are sent again: on_unknown="resend", when a producer of the client is replaced by another, or when the
+client only supposes that it has written one (`errors.SUPPOSED`).
 
 The rule of this room: each message is kept until it has ended, with the number it was given under, since the client
 gives no headers back; what the old producer was purged of goes to the new one in the order of those numbers, before
@@ -16,16 +17,19 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from mqbridge_kafka.errors import SUPPOSED
+
 PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
 
 class Resending:
     """In front of one producer after another. `write` gives a message to the present one."""
 
-    def __init__(self, resend_s: float) -> None:
+    def __init__(self, resend_s: float, became: Callable[[KafkaError | None, Message], KafkaError | None]) -> None:
         self.write: Callable[..., None]
         self.purging = False
         self._resend_s = resend_s
+        self._became = became
         self._numbers = itertools.count()
         self._left: list[tuple[int, float, tuple[Any, ...], Callable[..., None]]] = []
 
@@ -57,10 +61,17 @@ class Resending:
         error: KafkaError | None,
         message: Message,
     ) -> None:
-        if error is not None and self.purging and error.code() in PURGED and time.monotonic() < until_s:
+        error = self._became(error, message)
+        again = error is SUPPOSED or (error is not None and self.purging and error.code() in PURGED)
+        if not again or time.monotonic() >= until_s:
+            on_delivery(error, message)
+        elif self.purging:
             self._left.append((number, until_s, letter, on_delivery))
         else:
-            on_delivery(error, message)
+            try:
+                self._give(number, until_s, letter, on_delivery)
+            except (BufferError, KafkaException):
+                on_delivery(error, message)
 
     def send_again(self) -> None:
         """Give what was purged to the new producer, as it was given to the old one; what it refuses ends as purged."""

@@ -22,7 +22,7 @@ from mqbridge.topology import Destination, Topic
 from mqbridge_kafka import queue_sending
 from mqbridge_kafka.aside import aside
 from mqbridge_kafka.asking import partitions_of
-from mqbridge_kafka.errors import ENGINE, translate
+from mqbridge_kafka.errors import ENGINE, SUPPOSED, translate
 from mqbridge_kafka.naming import named, topic_of
 from mqbridge_kafka.outlet import COMPRESSIONS, SERVE_EVERY, Outlet
 from mqbridge_kafka.records import encode_headers, record_timestamp
@@ -245,7 +245,7 @@ class TopicChannel:
             delivered = self._delivered.copy()
             self._delivered.clear()
             self._outlet.wrote = True
-            report_delivered(delivered, self._reports)
+            self._failed.extend(report_delivered(delivered, self._reports, self._outlet.located))
         if self._failed:
             failed = self._failed.copy()
             self._failed.clear()
@@ -272,14 +272,22 @@ def on_delivery(
     return call
 
 
-def report_delivered(delivered: Sequence[tuple[int, Message]], reports: spi.Reports) -> None:
-    """Report confirmed sends by runs of consecutive offsets of a partition."""
+def report_delivered(
+    delivered: Sequence[tuple[int, Message]], reports: spi.Reports, located: bool
+) -> list[tuple[int, KafkaError]]:
+    """Report confirmed sends by runs of consecutive offsets of a partition. Where brokers say where a message lies
+    (`located`), those of which none said so are given back, with why they do not count as confirmed."""
     sequences, messages = zip(*delivered, strict=True)
-    partitions = list(map(Message.partition, messages))
     offsets = list(map(Message.offset, messages))
+    if located and None in offsets:
+        known = [one for one, offset in zip(delivered, offsets, strict=True) if offset is not None]
+        if known:
+            report_delivered(known, reports, located)
+        return [(sequence, SUPPOSED) for sequence, offset in zip(sequences, offsets, strict=True) if offset is None]
+    partitions = list(map(Message.partition, messages))
     if partitions.count(partitions[0]) == len(partitions):
         _report_partition(list(sequences), partitions[0], offsets, reports)
-        return
+        return []
     places: dict[int | None, tuple[list[int], list[int | None]]] = {}
     for sequence, partition, offset in zip(sequences, partitions, offsets, strict=True):
         place = places.get(partition)
@@ -289,6 +297,7 @@ def report_delivered(delivered: Sequence[tuple[int, Message]], reports: spi.Repo
         place[1].append(offset)
     for partition, (numbers, where) in places.items():
         _report_partition(numbers, partition, where, reports)
+    return []
 
 
 def _report_partition(

@@ -1,10 +1,10 @@
 """Histories of real runs, kept: every later checker must still say of them what was said when they were understood.
 
 Those named after a setting are the bad halves of proofs on real brokers, those named after a saboteur are runs of it on
-the native engine, `kafka-confirmed-and-lost` is a loss that nobody has explained yet (confirmed without an offset, on a
-topic that was made 2 ms before; cut down to the partition), the others runs that were green. A checker that says
-something new of one has learnt something or has gone wrong: look at the history, and change ``expected.json`` only if
-it was the first.
+the native engine, `kafka-confirmed-and-lost` is a loss that the suite found (a first batch refused, the next one taken,
+and both called delivered by librdkafka; cut down to the partition), the others runs that were green. A checker that
+says something new of one has learnt something or has gone wrong: look at the history, and change ``expected.json`` only
+if it was the first.
 """
 
 from __future__ import annotations

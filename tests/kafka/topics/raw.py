@@ -13,7 +13,7 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 import mqbridge as mq
 from mqbridge.testing import wait_until
@@ -50,6 +50,10 @@ class Raw:
         wait_until(lambda: self._has_leaders(name, partitions))
         return mq.Topic(name)
 
+    def add_partitions(self, topic: str, partitions: int) -> None:
+        self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(20)
+        wait_until(lambda: self._has_leaders(topic, partitions))
+
     def _has_leaders(self, name: str, partitions: int) -> bool:
         found = self.admin.list_topics(timeout=10).topics.get(name)
         return found is not None and [p.leader for p in found.partitions.values()].count(1) == partitions
@@ -76,9 +80,7 @@ class Raw:
 
     def _ends(self, topic: str, isolation: str) -> int:
         """The end of partition 0 as readers of that isolation see it."""
-        consumer = Consumer(
-            {"bootstrap.servers": self.servers, "group.id": fresh("raw"), "isolation.level": isolation}
-        )
+        consumer = Consumer({"bootstrap.servers": self.servers, "group.id": fresh("raw"), "isolation.level": isolation})
         try:
             return int(consumer.offsets_for_times([TopicPartition(topic, 0, -1)], timeout=10)[0].offset)
         finally:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 import mqbridge as mq
 from mqbridge_conformance.brokers.settings import KAFKA_RETENTION_MS
+from mqbridge_kafka import administering, asking
+from mqbridge_kafka.naming import topic_of
+from mqbridge_kafka.watching import Watch
 from tests.kafka.topics.raw import Raw, fresh
 
 
@@ -152,3 +157,31 @@ def test_health_tells_what_a_person_asks(bus: mq.Bus) -> None:
     assert found["engine"] == "kafka"
     assert len(found["brokers"]) == 1
     assert all({"what", "advice"} == set(problem) for problem in found["problems"])
+
+
+@pytest.mark.parametrize("what", ["topic", "queue"])
+def test_ensure_returns_when_leaders_serve(bus: mq.Bus, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """A leader that is named and does not serve yet is waited for: what is sent right after finds it."""
+    refusals = [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TIMED_OUT]
+    left, answering = list(refusals), asking.offsets_at
+    made: Any = mq.Topic(fresh(), partitions=2) if what == "topic" else mq.Queue(fresh("q"), dead_letter=None)
+
+    def refusing(watch: Watch, specs: Any, *isolation: str) -> Any:
+        if left and any(topic_of(made) == name for name, _ in specs):
+            raise KafkaException(KafkaError(left.pop()))
+        return answering(watch, specs, *isolation)
+
+    monkeypatch.setattr(asking, "offsets_at", refusing)
+    bus.admin.ensure(made)
+    assert left == []
+
+
+def test_ensure_tells_that_leaders_never_serve(bus: mq.Bus, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the end it says that the topic was made."""
+    topic: mq.Topic[bytes] = mq.Topic(fresh(), partitions=1)
+    monkeypatch.setattr(administering, "SHOWN_S", 0.2)
+    monkeypatch.setattr(administering, "serves", lambda _watch, _name: False)
+    with pytest.raises(mq.OperationTimeout, match="not all leaders of it serve") as caught:
+        bus.admin.ensure(topic)
+    assert caught.value.outcome == "applied"
+    assert topic.name in raw.names()

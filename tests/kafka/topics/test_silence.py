@@ -203,7 +203,7 @@ def test_a_partition_that_cannot_begin_yet_holds_up_no_other(
         with bus.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
             consumer.wait_assigned(20)
             mute.set()
-            bus.admin.add_partitions(topic, 2)
+            raw.add_partitions(topic.name, 2)
             raw.produce(topic.name, [b"added"], partition=1)
             wait_until(lambda: consumer.poll(timeout=0.05) or asked.is_set(), 30.0)
             raw.produce(topic.name, [b"own"])
