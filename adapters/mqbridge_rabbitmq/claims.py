@@ -105,8 +105,7 @@ _QUEUE_ROWS: dict[Cap, Support] = {
     ),
     Cap.BROWSE_DEAD_LETTERS: emulated(
         "basic.get of all that is asked for, then basic.nack",
-        "marks them redelivered; while it looks, consumers of that queue do not get them; more than 32 at once may "
-        "come back in another order",
+        "marks them redelivered; while it looks, consumers of that queue do not get them",
     ),
     Cap.REDRIVE: emulated(
         "a confirmed copy, then the ack",

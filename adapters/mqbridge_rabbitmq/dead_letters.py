@@ -3,14 +3,17 @@ confirmed, before it takes away here.
 
 AMQP has no look. So messages are taken with basic.get, held, and given back with basic.nack, which a quorum queue of
 4.3 does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
-redelivered, and if they are more than 32, maybe in another order: each get is a consumer of its own to a quorum queue,
-and it goes through its consumers in the order of an Erlang map. A token is made of the message's id, or of its content
-where it has none: copies of one message share it.
+redelivered. A token is made of the message's id, or of its content where it has none: copies of one message share it.
+
+Each get is a consumer of its own to a quorum queue, and each message given back a command of its own, which nobody
+waits for. Beyond 32 on their way the channel keeps the rest (`rabbit_fifo_client`, SOFT_LIMIT), sends them in another
+order, and drops them when it is closed: then the queue counts an attempt. So they are given back a few at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 100
 """Copies on their way at a time."""
+AT_A_TIME = 16
+"""So many are given back before they are seen in the queue again."""
+BACK_S = 1.0
 MOVE_S = 3600.0
 
 
@@ -49,8 +55,7 @@ class _Taking:
     because of us, is not waited for.
 
     The first one is taken before they are counted. A quorum queue writes a get into its log behind what was given back
-    before, and counts what is applied; what was given back just now a count alone may miss. (RabbitMQ,
-    `rabbit_fifo_client`: `return` is a command that nobody waits for, `stat` a query of the leader's present state.)
+    before, and counts what is applied; what was given back just now a count alone may miss.
     """
 
     def __init__(self, channel: Any, name: str, most: int, taken: Callable[[Any, Any, bytes], bool]) -> None:
@@ -66,10 +71,6 @@ class _Taking:
         self._channel.add_callback(lambda _frame: self._end(), [amqp_spec.Basic.GetEmpty], one_shot=False)
         self.go_on()
 
-    def _count(self, frame: Any) -> None:
-        self._left = min(self._left, frame.method.message_count)
-        self.go_on()
-
     def go_on(self) -> None:
         if self._left <= 0:
             self._end()
@@ -78,13 +79,20 @@ class _Taking:
         self._channel.basic_get(self._name, self._got)
 
     def _got(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if not self._taken(method, properties, body):
-            return
         if self._counted:
+            self._take(method, properties, body)
+            return
+
+        def count(frame: Any) -> None:
+            self._left = min(self._left, frame.method.message_count)
+            self._take(method, properties, body)
+
+        self._counted = True
+        self._channel.queue_declare(self._name, passive=True, callback=count)
+
+    def _take(self, method: Any, properties: Any, body: bytes) -> None:
+        if self._taken(method, properties, body):
             self.go_on()
-        else:
-            self._counted = True
-            self._channel.queue_declare(self._name, passive=True, callback=self._count)
 
     def stop(self) -> None:
         self._left = 0
@@ -95,6 +103,41 @@ class _Taking:
             ended()
 
 
+class _GivingBack:
+    """What the channel holds, in order, `AT_A_TIME`; the next ones when the queue has those. What others take meanwhile
+    is not seen in its count: after `BACK_S` it has them for sure."""
+
+    def __init__(self, channel: Any, name: str, tags: Sequence[int], ended: Callable[[], None]) -> None:
+        self._channel = channel
+        self._name = name
+        self._tags = tags
+        self._ended = ended
+        self._due = 0
+        self._until_s = 0.0
+
+    def run(self) -> None:
+        self._count(self._begin)
+
+    def _count(self, counted: Callable[[Any], None]) -> None:
+        self._channel.queue_declare(self._name, passive=True, callback=counted)
+
+    def _begin(self, frame: Any) -> None:
+        few, self._tags = self._tags[:AT_A_TIME], self._tags[AT_A_TIME:]
+        if not few:
+            self._ended()
+            return
+        self._due = frame.method.message_count + len(few)
+        self._until_s = time.monotonic() + BACK_S
+        self._channel.basic_nack(few[-1], multiple=True, requeue=True)
+        self._count(self._look)
+
+    def _look(self, frame: Any) -> None:
+        if frame.method.message_count >= self._due or time.monotonic() >= self._until_s:
+            self._begin(frame)
+        else:
+            self._count(self._look)
+
+
 def browse(
     connection: RabbitConnection, queue: Queue[Any], max_messages: int, done: Completion[Sequence[StoredMessage]]
 ) -> None:
@@ -102,10 +145,10 @@ def browse(
 
     def steps(channel: Any, finish: Callable[[Any], None]) -> None:
         found: list[StoredMessage] = []
-        last: list[int] = []
+        tags: list[int] = []
 
         def taken(method: Any, properties: Any, body: bytes) -> bool:
-            last[:] = [method.delivery_tag]
+            tags.append(method.delivery_tag)
             found.append(
                 StoredMessage(
                     token=token_of(properties, body),
@@ -117,13 +160,9 @@ def browse(
             )
             return True
 
-        def ended() -> None:
-            if last:
-                channel.basic_nack(last[0], multiple=True, requeue=True)
-            # The answer tells that the broker has that on its way to the queue, before whatever is asked next.
-            channel.basic_qos(prefetch_count=1, callback=lambda _frame: finish(found))
-
-        _Taking(channel, naming.queue_name(queue), max_messages, taken).run(ended)
+        name = naming.queue_name(queue)
+        back = _GivingBack(channel, name, tags, lambda: finish(found))
+        _Taking(channel, name, max_messages, taken).run(back.run)
 
     connection.asking.rpc(f"browsing {queue}", steps, done, outcome="not_applied")
 
@@ -238,9 +277,8 @@ class _Move:
     def _end_if_done(self) -> None:
         if not self._all_taken or self._under_way:
             return
-        for tag in self._held:
-            self._channel.basic_nack(tag, requeue=True)
-        self._channel.basic_qos(prefetch_count=1, callback=lambda _frame: self._finish(self._result()))
+        name, held = naming.queue_name(self._queue), sorted(self._held)
+        _GivingBack(self._channel, name, held, lambda: self._finish(self._result())).run()
 
     def _result(self) -> Any:
         if self._failure is None:

@@ -99,6 +99,26 @@ def test_dead_letters_are_seen_again_and_again(rabbit: mq.Bus, rabbitmq_url: str
         assert [one.attempt for one in take(consumer, 3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("touch", ["look", "redrive of none"])
+def test_many_dead_letters_come_back_in_order_and_uncounted(
+    rabbit: mq.Bus, rabbitmq_url: str, make_queue: MakeQueue, touch: str
+) -> None:
+    """Of more than 32 that are given back at once, RabbitMQ would count an attempt, and change the order."""
+    queue = make_queue(max_attempts=2)
+    values = [b"%d" % number for number in range(100)]
+    assert queue.dead_letter is not None
+    with rabbit.producer() as producer:
+        producer.send_many(queue.dead_letter, values).result(20)
+    for _ in range(3):
+        if touch == "look":
+            assert [letter.value for letter in rabbit.admin.dead_letters(queue)] == values
+        else:
+            assert rabbit.admin.redrive(queue, tokens=[12345]) == 0
+    found = raw.drain(rabbitmq_url, queue.dead_letter.name)
+    assert [body for _, _, body in found] == values
+    assert [(properties.headers or {}).get("x-delivery-count") for _, properties, _ in found] == [None] * 100
+
+
 def test_redrive_moves_what_was_chosen_and_counts_anew(
     rabbit: mq.Bus, rabbitmq_url: str, make_queue: MakeQueue
 ) -> None:

@@ -13,7 +13,7 @@ import pika.spec
 
 import mqbridge as mq
 from mqbridge.spi import StoredMessage
-from mqbridge_rabbitmq.dead_letters import browse
+from mqbridge_rabbitmq.dead_letters import AT_A_TIME, browse
 
 
 class Behind:
@@ -22,8 +22,12 @@ class Behind:
     def __init__(self, bodies: list[bytes]) -> None:
         self.ready: list[bytes] = []
         self.coming = bodies
-        self.held: list[bytes] = []
+        self.held: dict[int, bytes] = {}
+        self.most_coming = 0
         self.empty: Callable[[Any], None]
+
+    def _arrive(self) -> None:
+        self.ready, self.coming = self.ready + self.coming, []
 
     def add_callback(self, callback: Callable[[Any], None], _replies: Any, *, one_shot: bool) -> None:
         assert not one_shot
@@ -31,24 +35,24 @@ class Behind:
 
     def queue_declare(self, _name: str, *, passive: bool, callback: Callable[[Any], None]) -> None:
         assert passive
-        callback(SimpleNamespace(method=SimpleNamespace(message_count=len(self.ready))))
+        count = len(self.ready)
+        self._arrive()
+        callback(SimpleNamespace(method=SimpleNamespace(message_count=count)))
 
     def basic_get(self, _name: str, callback: Callable[..., None]) -> None:
-        self.ready, self.coming = self.ready + self.coming, []
+        self._arrive()
         if not self.ready:
             self.empty(None)
             return
-        self.held.append(self.ready.pop(0))
-        method = pika.spec.Basic.GetOk(delivery_tag=len(self.held), exchange="", routing_key="q")
-        callback(self, method, pika.spec.BasicProperties(), self.held[-1])
+        tag = max(self.held, default=0) + 1
+        self.held[tag] = self.ready.pop(0)
+        method = pika.spec.Basic.GetOk(delivery_tag=tag, exchange="", routing_key="q")
+        callback(self, method, pika.spec.BasicProperties(), self.held[tag])
 
     def basic_nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
-        assert (tag, multiple, requeue) == (len(self.held), True, True)
-        self.coming, self.held = self.coming + self.held, []
-
-    def basic_qos(self, *, prefetch_count: int, callback: Callable[[Any], None]) -> None:
-        assert prefetch_count == 1
-        callback(None)
+        assert (multiple, requeue) == (True, True)
+        self.coming += [self.held.pop(one) for one in sorted(self.held) if one <= tag]
+        self.most_coming = max(self.most_coming, len(self.coming))
 
 
 def looked(channel: Behind, most: int) -> list[bytes | None]:
@@ -67,7 +71,15 @@ def test_what_was_given_back_is_seen_before_it_is_counted() -> None:
     """Each look sees all of it, and takes nothing."""
     channel = Behind([b"1", b"2", b"3"])
     assert [looked(channel, 100) for _ in range(3)] == [[b"1", b"2", b"3"]] * 3
-    assert channel.coming == [b"1", b"2", b"3"]
+    assert channel.ready == [b"1", b"2", b"3"]
+
+
+def test_few_are_on_their_way_back_at_a_time() -> None:
+    """The next ones follow when those are counted, in the order in which they were taken."""
+    bodies = [b"%d" % number for number in range(3 * AT_A_TIME + 1)]
+    channel = Behind(bodies)
+    assert [looked(channel, 100) for _ in range(3)] == [bodies] * 3
+    assert (channel.ready, channel.held, channel.most_coming) == (bodies, {}, AT_A_TIME)
 
 
 def test_no_more_are_taken_than_are_asked_for() -> None:
@@ -77,4 +89,4 @@ def test_no_more_are_taken_than_are_asked_for() -> None:
 
 def test_nothing_is_nothing() -> None:
     channel = Behind([])
-    assert (looked(channel, 100), channel.coming) == ([], [])
+    assert (looked(channel, 100), channel.ready) == ([], [])
