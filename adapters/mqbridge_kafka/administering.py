@@ -35,6 +35,7 @@ from mqbridge_kafka.aside import aside
 from mqbridge_kafka.asking import (
     EARLIEST,
     LATEST,
+    SHOWN_S,
     TRY_S,
     answer,
     at_time,
@@ -51,8 +52,6 @@ from mqbridge_kafka.queue_administering import QueueAdmin
 if TYPE_CHECKING:
     from mqbridge_kafka.engine import KafkaConnection
 
-SHOWN_S: Final = 20.0
-"""How long a change is waited for until the brokers show it."""
 LOOK_S: Final = 0.05
 
 
@@ -87,8 +86,8 @@ class KafkaAdmin:
         aside(f"creating {named(topic)}", done, steps)
 
     def _await_shown(self, topic: Topic[Any]) -> None:
-        """Until the leader of each partition takes requests: who opens it next finds it, and no first batch is refused
-        while the next is taken (`errors.SUPPOSED`)."""
+        """Until the leader of each partition takes requests: who opens it next finds it, and its first batch is not
+        refused for being too early (`errors.SUPPOSED`)."""
         watch, name = self._connection.watch, topic_of(topic)
         self._await(lambda: serves(watch, name), f"creating {named(topic)}: not all leaders of it serve")
 
@@ -98,7 +97,9 @@ class KafkaAdmin:
         while not there():
             if time.monotonic() >= deadline_s:
                 raise OperationTimeout(
-                    f"{what} after {SHOWN_S:g} s. It was applied, and shows later.", outcome="applied", engine=ENGINE
+                    f"{what} after {SHOWN_S:g} s. It was applied, and takes effect later.",
+                    outcome="applied",
+                    engine=ENGINE,
                 )
             pause.wait(LOOK_S)
 

@@ -30,6 +30,9 @@ T = TypeVar("T")
 TRY_S: Final = 5.0
 AGAIN_S: Final = 0.05
 TOTAL_S: Final = 30.0
+SHOWN_S: Final = 15.0
+"""How long a change is waited for until the brokers show it, and until leaders serve. With the last look's own time it
+is less than `operation_timeout_s`, so that what was found is told."""
 # Timestamps that stand for an edge (ListOffsets).
 EARLIEST: Final = -2
 LATEST: Final = -1
@@ -97,13 +100,14 @@ def serves(watch: Watch, topic: str) -> bool:
         count = partitions_of(watch.client, [topic])[topic]
         return bool(offsets_at(watch, {(topic, number): LATEST for number in range(count)}))
     except KafkaException as error:
-        if isinstance(translate(error, "looking"), ConnectionLost | OperationTimeout | NotFound):
+        made = translate(error, "looking")
+        if made.retryable or isinstance(made, NotFound):
             return False
         raise
 
 
 def make_topic(watch: Watch, topic: NewTopic, what: str, given_up: Callable[[], bool], total_s: float) -> None:
-    """Make it unless it is there, and return when it `serves`."""
+    """Make the topic of something unless it is there, and return when it `serves`."""
     deadline_s = time.monotonic() + total_s
 
     def make() -> None:
@@ -118,9 +122,9 @@ def make_topic(watch: Watch, topic: NewTopic, what: str, given_up: Callable[[], 
     while not given_up() and not serves(watch, topic.topic):
         if time.monotonic() >= deadline_s:
             raise OperationTimeout(
-                f"{what}: the leaders of topic {topic.topic} do not serve after {total_s:g} s. It was made, and serves "
-                "later; try again.",
-                outcome="applied",
+                f"{what}: its topic {topic.topic} is there, and not all leaders of it serve after {total_s:g} s. "
+                "Nothing else was done; try again.",
+                outcome="not_applied",
                 engine=ENGINE,
             )
         pause.wait(AGAIN_S)

@@ -138,6 +138,8 @@ RULES: Final[dict[int, Rule]] = {
     _K.NOT_COORDINATOR: Rule(ConnectionLost, _NOT, _LATER),
     _K.NOT_CONTROLLER: Rule(ConnectionLost, _NOT, _LATER),
     _K.LEADER_NOT_AVAILABLE: Rule(ConnectionLost, _NOT, _LATER),
+    _K.REPLICA_NOT_AVAILABLE: Rule(ConnectionLost, _NOT, _LATER),
+    _K.OFFSET_NOT_AVAILABLE: Rule(ConnectionLost, _NOT, "The leader is new. " + _LATER),
     _K.NOT_LEADER_FOR_PARTITION: Rule(ConnectionLost, _NOT, _LATER),
     _K.FENCED_LEADER_EPOCH: Rule(ConnectionLost, _NOT, "The client's picture of the cluster is old. " + _LATER),
     _K.UNKNOWN_LEADER_EPOCH: Rule(ConnectionLost, _NOT, "The broker's picture of the cluster is old. " + _LATER),

@@ -272,6 +272,8 @@ class Outlet:
         return True
 
     def _report(self) -> None:
+        if self._resending is not None:
+            self._resending.send_again()
         for room in self._rooms:
             self._due -= room.report() or 0
 
@@ -302,7 +304,6 @@ class Outlet:
         produce = self._opened()
         if self._resending is not None:
             self._resending.purging = False
-            self._resending.send_again()
             self._report()
         self._let_in(produce)
         self.wrote = self._wrote_before = self._replacing = False
@@ -324,6 +325,8 @@ class Outlet:
         self._report()
 
     def _end(self, ended: Callable[[], None]) -> None:
+        if self._resending is not None:
+            self._resending.end()
         self._empty()
         self.producer.close()
         ended()

@@ -20,7 +20,7 @@ from mqbridge.spi import Completion, ExchangeDescription, QueueDescription, Stor
 from mqbridge.topology import Binding, Destination, Exchange, Queue
 from mqbridge_kafka import catalogue as cat
 from mqbridge_kafka.aside import aside
-from mqbridge_kafka.asking import EARLIEST, LATEST, TOTAL_S, answer, insist, make_topic, offsets_at, partitions_of
+from mqbridge_kafka.asking import EARLIEST, LATEST, SHOWN_S, answer, insist, make_topic, offsets_at, partitions_of
 from mqbridge_kafka.errors import ENGINE, translate
 from mqbridge_kafka.naming import share_group_of, topic_of
 from mqbridge_kafka.queue_records import not_there
@@ -92,7 +92,7 @@ class QueueAdmin:
 
     def _make_topic(self, topic: str, queue: Queue[Any]) -> None:
         new = NewTopic(topic, PARTITIONS, -1, config=dict(KEPT))
-        make_topic(self._connection.watch, new, f"creating {queue}", lambda: False, TOTAL_S)
+        make_topic(self._connection.watch, new, f"creating {queue}", lambda: False, SHOWN_S)
 
     def _is_there(self, topic: str) -> bool:
         return self._partitions(topic) is not None

@@ -3,7 +3,7 @@ client only supposes that it has written one (`errors.SUPPOSED`).
 
 The rule of this room: each message is kept until it has ended, with the number it was given under, since the client
 gives no headers back; what the old producer was purged of goes to the new one in the order of those numbers, before
-anything else. It may be in the log already, then it is there twice: a new producer is not idempotent with an old one.
+anything else. It may be in the log already, then it is there twice: to a producer, old or new, it is another message.
 Who does not send again does not come through here.
 """
 
@@ -20,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from mqbridge_kafka.errors import SUPPOSED
 
 PURGED: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+_TOO_LATE: Final = KafkaException(KafkaError(KafkaError._PURGE_QUEUE))
 
 
 class Resending:
@@ -28,6 +29,7 @@ class Resending:
     def __init__(self, resend_s: float, became: Callable[[KafkaError | None, Message], KafkaError | None]) -> None:
         self.write: Callable[..., None]
         self.purging = False
+        self._ended = False
         self._resend_s = resend_s
         self._became = became
         self._numbers = itertools.count()
@@ -63,21 +65,29 @@ class Resending:
     ) -> None:
         error = self._became(error, message)
         again = error is SUPPOSED or (error is not None and self.purging and error.code() in PURGED)
-        if not again or time.monotonic() >= until_s:
-            on_delivery(error, message)
-        elif self.purging:
+        if again and not self._ended and time.monotonic() < until_s:
             self._left.append((number, until_s, letter, on_delivery))
         else:
-            try:
-                self._give(number, until_s, letter, on_delivery)
-            except (BufferError, KafkaException):
-                on_delivery(error, message)
+            on_delivery(error, message)
 
     def send_again(self) -> None:
-        """Give what was purged to the new producer, as it was given to the old one; what it refuses ends as purged."""
+        """Give to the present producer what was told to end without being written, as it was given the first time; what
+        finds no room waits for the next call, and what it refuses ends as purged. Called after each look at what came:
+        within the client's own call the message that is reported still takes its room."""
+        if self.purging:
+            return
         left, self._left = sorted(self._left, key=lambda one: one[0]), []
-        for number, until_s, letter, on_delivery in left:
+        for place, (number, until_s, letter, on_delivery) in enumerate(left):
             try:
+                if self._ended or time.monotonic() >= until_s:
+                    raise _TOO_LATE
                 self._give(number, until_s, letter, on_delivery)
-            except (BufferError, KafkaException):
-                on_delivery(KafkaError(KafkaError._PURGE_QUEUE), None)
+            except BufferError:
+                self._left = left[place:] + self._left
+                return
+            except KafkaException:
+                on_delivery(_TOO_LATE.args[0], None)
+
+    def end(self) -> None:
+        """Give nothing again from now on."""
+        self._ended = True

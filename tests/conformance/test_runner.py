@@ -221,6 +221,33 @@ def test_what_is_left_behind_is_a_failure(target: Target) -> None:
     assert "left-over" in found.reason
 
 
+def test_a_group_of_others_that_goes_meanwhile_is_nobodys_fault(target: Target) -> None:
+    """A broker may let go of one that was there before; a group that is new and stays is left behind all the same."""
+    topic: mq.Topic[bytes] = mq.Topic("of-others", partitions=1)
+    with mq.connect(target.url) as others:
+        others.admin.ensure(topic)
+        for group in ("goes", "stays"):
+            with others.consumer(topic, group=group, start=mq.EARLIEST) as consumer:
+                consumer.wait_assigned(2)
+                consumer.commit()
+
+        def letting_go(env: Env) -> None:
+            checked(env)
+            others.admin.delete_group("goes")
+
+        def making_one(env: Env) -> None:
+            checked(env)
+            others.admin.reset_offsets("made", topic, mq.EARLIEST, dry_run=False)
+
+        assert target.observer.names().groups == ["goes", "stays"]
+        found = judged(target, toy(letting_go))
+        assert (found.verdict, found.reason) == (Verdict.PASS, "")
+        assert target.observer.names().groups == ["stays"]
+        found = judged(target, toy(making_one))
+        assert found.verdict is Verdict.FAIL
+        assert "made" in found.reason
+
+
 def test_everything_an_environment_makes_is_removed(target: Target) -> None:
     """Topics, queues with their dead-letter queues, exchanges and groups, also when the body fails."""
 

@@ -162,7 +162,14 @@ def test_health_tells_what_a_person_asks(bus: mq.Bus) -> None:
 @pytest.mark.parametrize("what", ["topic", "queue"])
 def test_ensure_returns_when_leaders_serve(bus: mq.Bus, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """A leader that is named and does not serve yet is waited for: what is sent right after finds it."""
-    refusals = [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TIMED_OUT]
+    refusals = [
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError._TIMED_OUT,
+    ]
     left, answering = list(refusals), asking.offsets_at
     made: Any = mq.Topic(fresh(), partitions=2) if what == "topic" else mq.Queue(fresh("q"), dead_letter=None)
 
