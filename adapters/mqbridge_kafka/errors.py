@@ -201,6 +201,14 @@ def meaning_of(native: KafkaError) -> int:
     return code
 
 
+def refused_by_tls(error: KafkaError) -> KafkaError:
+    """The error of a connection, as _SSL where it is one: a handshake that fails in its first step, the client reports
+    as a broken transport, and only its text says that it was TLS (librdkafka, `rd_kafka_transport_ssl_connect`)."""
+    if error.code() == _K._TRANSPORT and "SSL routines" in error.str():
+        return KafkaError(_K._SSL, error.str())
+    return error
+
+
 def native_error(error: BaseException | KafkaError) -> KafkaError | None:
     """The KafkaError inside what the client raised or gave, if there is one."""
     if isinstance(error, KafkaError):

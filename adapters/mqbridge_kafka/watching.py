@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from mqbridge.errors import ConfigurationError, Denied, MqbridgeError, OperationTimeout, Unreachable
 from mqbridge.spi import State
 from mqbridge_kafka.cut_off import NOT_YET, REPLACED, Lifeline
-from mqbridge_kafka.errors import ENGINE, native_error, translate
+from mqbridge_kafka.errors import ENGINE, native_error, refused_by_tls, translate
 from mqbridge_kafka.naming import REGISTRY
 from mqbridge_kafka.settings import Settings, log
 
@@ -196,6 +196,7 @@ class Watch:
     # --- watching
 
     def _on_error(self, error: KafkaError) -> None:
+        error = refused_by_tls(error)
         code = error.code()
         if code in _REFUSED:
             self._refusal = error

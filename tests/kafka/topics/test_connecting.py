@@ -7,11 +7,14 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 import mqbridge as mq
+from mqbridge_kafka import watching
 
 
 class Doorman:
@@ -96,6 +99,27 @@ def test_tls_on_a_plain_port_says_so(kafka_url: str) -> None:
     """kafkas:// on a port without TLS does not hang, and the error speaks of TLS."""
     with pytest.raises((mq.Unreachable, mq.Denied), match="TLS"):
         mq.connect(kafka_url.replace("kafka://", "kafkas://"))
+
+
+def test_a_certificate_refused_in_the_first_step_says_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the client speaks of a broken transport, and only its text of TLS. (Once in some hundred connections.)"""
+    text = "sasl_ssl://127.0.0.1:1/bootstrap: error:0A000086:SSL routines::certificate verify failed"
+
+    class Hasty(AdminClient):
+        def __init__(self, config: dict[str, Any]) -> None:
+            super().__init__(config)
+            self._told = config["error_cb"]
+
+        def poll(self, timeout: float = -1) -> int:
+            self._told(KafkaError(KafkaError._TRANSPORT, text))
+            self._told(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+            return 2
+
+    monkeypatch.setattr(watching, "AdminClient", Hasty)
+    with pytest.raises(mq.Unreachable, match="certificate verify failed") as caught:
+        mq.connect("kafkas://127.0.0.1:1")
+    assert "ca=" in str(caught.value)
+    assert caught.value.outcome == "not_applied"
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(kafka_url: str) -> None:
