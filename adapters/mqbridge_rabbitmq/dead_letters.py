@@ -32,7 +32,8 @@ IN_FLIGHT = 100
 """Copies on their way at a time."""
 AT_A_TIME = 16
 """So many are given back before they are seen in the queue again."""
-BACK_S = 1.0
+BACK_S = 0.25
+"""How long that is waited for. It takes milliseconds, unless consumers of that queue take them first."""
 MOVE_S = 3600.0
 
 
@@ -104,8 +105,8 @@ class _Taking:
 
 
 class _GivingBack:
-    """What the channel holds, in order, `AT_A_TIME`; the next ones when the queue has those. What others take meanwhile
-    is not seen in its count: after `BACK_S` it has them for sure."""
+    """What the channel holds, in order, `AT_A_TIME`; the next ones when the queue counts those, or after `BACK_S`: what
+    its consumers take meanwhile it does not count."""
 
     def __init__(self, channel: Any, name: str, tags: Sequence[int], ended: Callable[[], None]) -> None:
         self._channel = channel

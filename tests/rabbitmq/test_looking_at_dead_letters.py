@@ -5,14 +5,18 @@ Seen on a broker with a third of a processor: half of 2,000 looks saw less, or a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pika.spec
+import pytest
 
 import mqbridge as mq
 from mqbridge.spi import StoredMessage
+from mqbridge_rabbitmq import dead_letters
 from mqbridge_rabbitmq.dead_letters import AT_A_TIME, browse
 
 
@@ -24,6 +28,7 @@ class Behind:
         self.coming = bodies
         self.held: dict[int, bytes] = {}
         self.most_coming = 0
+        self.answers: deque[Callable[[], None]] = deque()
         self.empty: Callable[[Any], None]
 
     def _arrive(self) -> None:
@@ -37,17 +42,17 @@ class Behind:
         assert passive
         count = len(self.ready)
         self._arrive()
-        callback(SimpleNamespace(method=SimpleNamespace(message_count=count)))
+        self.answers.append(partial(callback, SimpleNamespace(method=SimpleNamespace(message_count=count))))
 
     def basic_get(self, _name: str, callback: Callable[..., None]) -> None:
         self._arrive()
         if not self.ready:
-            self.empty(None)
+            self.answers.append(partial(self.empty, None))
             return
         tag = max(self.held, default=0) + 1
         self.held[tag] = self.ready.pop(0)
         method = pika.spec.Basic.GetOk(delivery_tag=tag, exchange="", routing_key="q")
-        callback(self, method, pika.spec.BasicProperties(), self.held[tag])
+        self.answers.append(partial(callback, self, method, pika.spec.BasicProperties(), self.held[tag]))
 
     def basic_nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
         assert (multiple, requeue) == (True, True)
@@ -64,6 +69,8 @@ def looked(channel: Behind, most: int) -> list[bytes | None]:
 
     connection: Any = SimpleNamespace(asking=SimpleNamespace(rpc=rpc))
     browse(connection, mq.Queue("q"), most, lambda _result, _error: None)
+    while channel.answers:
+        channel.answers.popleft()()
     return [message.value for message in found]
 
 
@@ -80,6 +87,21 @@ def test_few_are_on_their_way_back_at_a_time() -> None:
     channel = Behind(bodies)
     assert [looked(channel, 100) for _ in range(3)] == [bodies] * 3
     assert (channel.ready, channel.held, channel.most_coming) == (bodies, {}, AT_A_TIME)
+
+
+def test_what_consumers_take_at_once_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They never show in the count; all are given back all the same."""
+    monkeypatch.setattr(dead_letters, "BACK_S", 0.01)
+    bodies = [b"%d" % number for number in range(2 * AT_A_TIME)]
+
+    class Consumed(Behind):
+        def basic_nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
+            super().basic_nack(tag, multiple=multiple, requeue=requeue)
+            self.coming = []
+
+    channel = Consumed(bodies)
+    assert looked(channel, 100) == bodies
+    assert (channel.held, channel.ready) == ({}, [])
 
 
 def test_no_more_are_taken_than_are_asked_for() -> None:
