@@ -198,7 +198,8 @@ class Bus:
         max_block_s: float = 60.0,
         on_unknown: Literal["fail", "resend"] = "fail",
     ) -> Producer:
-        """A producer. `idempotent=None` takes it where the engine has it, True requires it; "resend" may duplicate."""
+        """A producer. `idempotent=None` takes it where the engine has it, True requires it; "resend" may duplicate,
+        and what is sent again may lie behind what was sent after it."""
         self._ready_to_make()
         for name, value, low in (
             ("linger_s", linger_s, 0.0),

@@ -51,7 +51,9 @@ TOPICS: dict[Cap, Support] = {
     ),
     Cap.DURABLE_ATTEMPTS_ON_TOPIC: never("a log keeps no count of deliveries", "a Queue"),
     Cap.IDEMPOTENT_SEND: direct(
-        "producer id and sequence numbers", "within the life of one producer, and with acks='all'"
+        "producer id and sequence numbers",
+        "within the life of one producer, and with acks='all'; what the client only supposes to be written, for no "
+        "broker said where it lies, is unknown",
     ),
     Cap.TRANSACTIONS: later("transactions are not built yet"),
     Cap.READ_COMMITTED: direct("isolation.level", "what other clients write in transactions; it is set explicitly"),
