@@ -31,8 +31,8 @@ TRY_S: Final = 5.0
 AGAIN_S: Final = 0.05
 TOTAL_S: Final = 30.0
 SHOWN_S: Final = 15.0
-"""How long a change is waited for until the brokers show it, and until leaders serve. With the last look's own time it
-is less than `operation_timeout_s`, so that what was found is told."""
+"""How long a change is waited for until the brokers show it, and until leaders serve: less than the usual
+`operation_timeout_s`, so that mostly what was found is told."""
 # Timestamps that stand for an edge (ListOffsets).
 EARLIEST: Final = -2
 LATEST: Final = -1

@@ -189,6 +189,8 @@ class Outlet:
 
     def close(self, ended: Callable[[], None]) -> None:
         """Give up what is not delivered yet: the client reports it, then `ended` is called, on the sender's thread."""
+        if self._resending is not None:
+            self._resending.end()
         self._closing = ended
         self._wake.set()
 
@@ -325,8 +327,6 @@ class Outlet:
         self._report()
 
     def _end(self, ended: Callable[[], None]) -> None:
-        if self._resending is not None:
-            self._resending.end()
         self._empty()
         self.producer.close()
         ended()

@@ -5,9 +5,11 @@ AMQP has no look. So messages are taken with basic.get, held, and given back wit
 4.3 does not count as an attempt. Meanwhile other consumers of that queue do not get them; afterwards they are marked as
 redelivered. A token is made of the message's id, or of its content where it has none: copies of one message share it.
 
-Each get is a consumer of its own to a quorum queue, and each message given back a command of its own, which nobody
-waits for. Beyond 32 on their way the channel keeps the rest (`rabbit_fifo_client`, SOFT_LIMIT), sends them in another
-order, and drops them when it is closed: then the queue counts an attempt. So they are given back a few at a time.
+Each get is a consumer of its own to a quorum queue until its message is settled, and each settlement a command of its
+own, which nobody answers. Beyond 32 of them on their way the channel keeps the rest (`rabbit_fifo_client`, SOFT_LIMIT),
+sends them in another order, and drops them when it is closed: then a message that was moved is there again, and the
+queue counts an attempt of what was given back. So messages are given back a few at a time, and a channel is let go when
+the queue does not count consumers of ours any more.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 IN_FLIGHT = 100
 """Copies on their way at a time."""
 AT_A_TIME = 16
-"""So many are given back before they are seen in the queue again."""
-BACK_S = 0.25
-"""How long that is waited for. It takes milliseconds, unless consumers of that queue take them first."""
+"""So many are given back, and seen to be, before the next."""
+SETTLED_S = 5.0
+"""How long that is waited for. It takes milliseconds, but a consumer that begins meanwhile is taken for one of ours."""
 MOVE_S = 3600.0
 
 
@@ -63,7 +65,8 @@ class _Taking:
         self._channel = channel
         self._name = name
         self._left = most
-        self._counted = False
+        self.others: int | None = None
+        """How many consumers the queue has with one message taken (a classic queue does not count us); None before."""
         self._taken = taken
         self._ended: Callable[[], None] | None = None
 
@@ -75,21 +78,22 @@ class _Taking:
     def go_on(self) -> None:
         if self._left <= 0:
             self._end()
-            return
-        self._left -= 1
-        self._channel.basic_get(self._name, self._got)
+        elif self._channel.is_open:
+            self._left -= 1
+            self._channel.basic_get(self._name, self._got)
 
     def _got(self, _channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        if self._counted:
+        if self.others is not None:
             self._take(method, properties, body)
             return
 
         def count(frame: Any) -> None:
             self._left = min(self._left, frame.method.message_count)
+            self.others = frame.method.consumer_count
             self._take(method, properties, body)
 
-        self._counted = True
-        self._channel.queue_declare(self._name, passive=True, callback=count)
+        if self._channel.is_open:
+            self._channel.queue_declare(self._name, passive=True, callback=count)
 
     def _take(self, method: Any, properties: Any, body: bytes) -> None:
         if self._taken(method, properties, body):
@@ -104,39 +108,52 @@ class _Taking:
             ended()
 
 
-class _GivingBack:
-    """What the channel holds, in order, `AT_A_TIME`; the next ones when the queue counts those, or after `BACK_S`: what
-    its consumers take meanwhile it does not count."""
+class _Settling:
+    """Gives back what is held, in order, `AT_A_TIME`, and ends when all that was taken is settled but for one, which is
+    on its way then."""
 
-    def __init__(self, channel: Any, name: str, tags: Sequence[int], ended: Callable[[], None]) -> None:
+    def __init__(
+        self, channel: Any, name: str, taking: _Taking, held: Sequence[int], ended: Callable[[], None]
+    ) -> None:
         self._channel = channel
         self._name = name
-        self._tags = tags
+        self._others = taking.others
+        self._held = held
+        self._given = 0
         self._ended = ended
-        self._due = 0
         self._until_s = 0.0
 
     def run(self) -> None:
-        self._count(self._begin)
-
-    def _count(self, counted: Callable[[Any], None]) -> None:
-        self._channel.queue_declare(self._name, passive=True, callback=counted)
-
-    def _begin(self, frame: Any) -> None:
-        few, self._tags = self._tags[:AT_A_TIME], self._tags[AT_A_TIME:]
-        if not few:
+        if self._others is None:
             self._ended()
-            return
-        self._due = frame.method.message_count + len(few)
-        self._until_s = time.monotonic() + BACK_S
-        self._channel.basic_nack(few[-1], multiple=True, requeue=True)
-        self._count(self._look)
-
-    def _look(self, frame: Any) -> None:
-        if frame.method.message_count >= self._due or time.monotonic() >= self._until_s:
-            self._begin(frame)
         else:
-            self._count(self._look)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """One step more: give some back, or only see that what was acknowledged is settled."""
+        few = self._held[self._given : self._given + AT_A_TIME]
+        if few and self._channel.is_open:
+            self._channel.basic_nack(few[-1], multiple=True, requeue=True)
+        self._given += len(few)
+        self._until_s = time.monotonic() + SETTLED_S
+        self._look()
+
+    def _look(self) -> None:
+        if self._channel.is_open:  # else the operation has ended with it
+            self._channel.queue_declare(self._name, passive=True, callback=self._looked)
+
+    def _looked(self, frame: Any) -> None:
+        assert self._others is not None, "something was taken"
+        left = len(self._held) - self._given
+        if frame.method.consumer_count > self._others + left:
+            if time.monotonic() < self._until_s:
+                self._look()
+                return
+            self._others = frame.method.consumer_count - left
+        if left:
+            self._go_on()
+        else:
+            self._ended()
 
 
 def browse(
@@ -161,9 +178,12 @@ def browse(
             )
             return True
 
+        def ended() -> None:
+            _Settling(channel, name, taking, tags, lambda: finish(found)).run()
+
         name = naming.queue_name(queue)
-        back = _GivingBack(channel, name, tags, lambda: finish(found))
-        _Taking(channel, name, max_messages, taken).run(back.run)
+        taking = _Taking(channel, name, max_messages, taken)
+        taking.run(ended)
 
     connection.asking.rpc(f"browsing {queue}", steps, done, outcome="not_applied")
 
@@ -278,8 +298,8 @@ class _Move:
     def _end_if_done(self) -> None:
         if not self._all_taken or self._under_way:
             return
-        name, held = naming.queue_name(self._queue), sorted(self._held)
-        _GivingBack(self._channel, name, held, lambda: self._finish(self._result())).run()
+        held, name = sorted(self._held), naming.queue_name(self._queue)
+        _Settling(self._channel, name, self._taking, held, lambda: self._finish(self._result())).run()
 
     def _result(self) -> Any:
         if self._failure is None:

@@ -5,6 +5,7 @@ Seen on a broker with a third of a processor: half of 2,000 looks saw less, or a
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +29,9 @@ class Behind:
         self.coming = bodies
         self.held: dict[int, bytes] = {}
         self.most_coming = 0
+        self.others = 2
+        self.is_open = True
+        self.counts = 0
         self.answers: deque[Callable[[], None]] = deque()
         self.empty: Callable[[Any], None]
 
@@ -40,9 +44,10 @@ class Behind:
 
     def queue_declare(self, _name: str, *, passive: bool, callback: Callable[[Any], None]) -> None:
         assert passive
-        count = len(self.ready)
+        self.counts += 1
+        facts = {"message_count": len(self.ready), "consumer_count": self.others + len(self.held) + len(self.coming)}
         self._arrive()
-        self.answers.append(partial(callback, SimpleNamespace(method=SimpleNamespace(message_count=count))))
+        self.answers.append(partial(callback, SimpleNamespace(method=SimpleNamespace(**facts))))
 
     def basic_get(self, _name: str, callback: Callable[..., None]) -> None:
         self._arrive()
@@ -60,48 +65,81 @@ class Behind:
         self.most_coming = max(self.most_coming, len(self.coming))
 
 
-def looked(channel: Behind, most: int) -> list[bytes | None]:
-    found: list[StoredMessage] = []
+def looked(channel: Behind, most: int, closed_after: int | None = None) -> list[bytes | None] | None:
+    """What a look gives; None if it never ends. The channel closes after so many answers, and one more comes then."""
+    found: list[list[StoredMessage]] = []
 
     def rpc(_what: str, steps: Callable[..., None], _done: Any, *, outcome: str) -> None:
         assert outcome == "not_applied"
-        steps(channel, found.extend)
+        steps(channel, found.append)
 
     connection: Any = SimpleNamespace(asking=SimpleNamespace(rpc=rpc))
     browse(connection, mq.Queue("q"), most, lambda _result, _error: None)
-    while channel.answers:
+    for number in itertools.count():
+        if not channel.answers:
+            break
+        channel.is_open = channel.is_open and number != closed_after
         channel.answers.popleft()()
-    return [message.value for message in found]
+    assert len(found) < 2
+    return [message.value for message in found[0]] if found else None
 
 
 def test_what_was_given_back_is_seen_before_it_is_counted() -> None:
     """Each look sees all of it, and takes nothing."""
     channel = Behind([b"1", b"2", b"3"])
     assert [looked(channel, 100) for _ in range(3)] == [[b"1", b"2", b"3"]] * 3
-    assert channel.ready == [b"1", b"2", b"3"]
+    assert channel.ready + channel.coming == [b"1", b"2", b"3"]
 
 
 def test_few_are_on_their_way_back_at_a_time() -> None:
-    """The next ones follow when those are counted, in the order in which they were taken."""
+    """The next ones follow when those are back, in the order in which they were taken."""
     bodies = [b"%d" % number for number in range(3 * AT_A_TIME + 1)]
     channel = Behind(bodies)
     assert [looked(channel, 100) for _ in range(3)] == [bodies] * 3
-    assert (channel.ready, channel.held, channel.most_coming) == (bodies, {}, AT_A_TIME)
+    assert (channel.ready + channel.coming, channel.held) == (bodies, {})
+    assert channel.most_coming == AT_A_TIME
 
 
-def test_what_consumers_take_at_once_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They never show in the count; all are given back all the same."""
-    monkeypatch.setattr(dead_letters, "BACK_S", 0.01)
+def test_a_consumer_that_begins_meanwhile_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted as one of ours, for a while; all are given back all the same."""
+    monkeypatch.setattr(dead_letters, "SETTLED_S", 0.01)
     bodies = [b"%d" % number for number in range(2 * AT_A_TIME)]
 
-    class Consumed(Behind):
+    class Joined(Behind):
         def basic_nack(self, tag: int, *, multiple: bool, requeue: bool) -> None:
             super().basic_nack(tag, multiple=multiple, requeue=requeue)
-            self.coming = []
+            self.others += 2
 
-    channel = Consumed(bodies)
+    channel = Joined(bodies)
     assert looked(channel, 100) == bodies
-    assert (channel.held, channel.ready) == ({}, [])
+    assert (channel.held, channel.ready + channel.coming) == ({}, bodies)
+
+
+def test_a_channel_that_closes_in_between_is_left_alone() -> None:
+    """Whatever comes last: nothing is asked of it any more, for that would raise on the thread of the connection."""
+    bodies = [b"%d" % number for number in range(AT_A_TIME + 1)]
+    whole = Behind(bodies)
+    looked(whole, 100)
+
+    class Closing(Behind):
+        def _check(self) -> None:
+            assert self.is_open, "asked of a closed channel"
+
+        def queue_declare(self, *arguments: Any, **named: Any) -> None:
+            self._check()
+            super().queue_declare(*arguments, **named)
+
+        def basic_get(self, *arguments: Any, **named: Any) -> None:
+            self._check()
+            super().basic_get(*arguments, **named)
+
+        def basic_nack(self, *arguments: Any, **named: Any) -> None:
+            self._check()
+            super().basic_nack(*arguments, **named)
+
+    answers = len(bodies) + whole.counts
+    ends = [looked(Closing(bodies), 100, closed_after) for closed_after in range(answers)]
+    assert ends == [None] * (answers - 1) + [bodies]  # behind the last answer nothing is asked
 
 
 def test_no_more_are_taken_than_are_asked_for() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 import mqbridge as mq
 from mqbridge.testing import wait_until
 from mqbridge_kafka import cut_off, outlet
+from mqbridge_kafka.resending import _Waiting
+from mqbridge_kafka.sending import KafkaSender
 from tests.kafka.astray import astray
 from tests.kafka.topics.raw import Raw
 
@@ -91,6 +94,28 @@ def test_resend_sends_what_a_lost_producer_had_before_anything_else(
     assert [message.value() for message in found] == [b"%d" % number for number in range(400)]
     assert {(message.key(), message.timestamp()[1]) for message in found} == {(b"k", 1580688000000)}
     assert all(message.headers() == [("a", b"1"), ("a", b"2")] for message in found)
+
+
+def test_a_producer_that_is_closed_sends_nothing_again(bus: mq.Bus, raw: Raw) -> None:
+    """What waited to be given again is told as unknown, and is not given to a client that is being emptied."""
+    topic = raw.topic()
+    told: list[Any] = []
+    written: list[int] = []
+    producer = bus.producer(on_unknown="resend")
+    producer.send(topic, b"before").result(20)
+    (sender,) = [part for part in bus._connection.parts if isinstance(part, KafkaSender)]  # type: ignore[attr-defined]
+    resending = sender.outlet._resending
+    assert resending is not None
+    closing = threading.Thread(target=producer.close)
+    with sender.outlet._serving:  # so that nobody looks for what came before the close has begun
+        letter = (topic.name, b"again", None, -1, 0, None)
+        resending._left.append(_Waiting(9, time.monotonic() + 60, letter, lambda *end: told.append(end)))
+        resending.write = lambda *_, **__: written.append(1)
+        closing.start()
+        wait_until(lambda: sender.outlet.ending)
+    closing.join()
+    ((error, _),) = told
+    assert (error.code(), written) == (KafkaError._PURGE_INFLIGHT, [])
 
 
 def test_a_full_buffer_of_a_lost_producer_lets_the_sender_go_on(bus: mq.Bus, raw: Raw, lost: threading.Event) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from mqbridge_kafka.errors import SUPPOSED
+from mqbridge_kafka import outlet
+from mqbridge_kafka.errors import RULES, SUPPOSED
 from mqbridge_kafka.resending import Resending
 
 Report = Callable[[KafkaError | None, Any], None]
@@ -86,7 +88,9 @@ def test_nothing_is_given_again_after_the_end() -> None:
     client.report(SUPPOSED)
     resending.send_again()
     assert client.values == []
-    assert isinstance(ended[b"1"], KafkaError)
+    first_error = ended[b"1"]
+    assert isinstance(first_error, KafkaError)
+    assert first_error.code() == KafkaError._PURGE_INFLIGHT
     assert ended[b"2"] is SUPPOSED
 
 
@@ -98,12 +102,19 @@ def test_after_its_time_it_ends() -> None:
     assert (client.values, ended) == ([], {b"1": SUPPOSED})
 
 
-def test_what_the_client_refuses_ends() -> None:
+@pytest.mark.parametrize("code", [KafkaError._UNKNOWN_TOPIC, KafkaError._FATAL, KafkaError._PURGE_QUEUE])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_given_again_never_ends_as_not_written(code: int, at_once: bool) -> None:
+    """Whether the client refuses it or says so later, and whatever it says: the first time it may have been written."""
     client = Client(1)
     resending, ended = sent(client, [b"1"])
     client.report(SUPPOSED)
-    client.room, client.refusal = 0, KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
+    if at_once:
+        client.room, client.refusal = 0, KafkaException(KafkaError(code))
     resending.send_again()
+    client.report(KafkaError(code))
     error = ended[b"1"]
     assert isinstance(error, KafkaError)
-    assert error.code() == KafkaError._PURGE_QUEUE
+    assert RULES[error.code()].outcome == "unknown"
+    assert error.code() not in outlet._ENDED, "then the outlet would say that nothing was ever sent"
+    assert KafkaError(code).str() in error.str()
