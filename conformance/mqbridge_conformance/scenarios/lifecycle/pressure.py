@@ -5,11 +5,13 @@ from __future__ import annotations
 import mqbridge as mq
 from mqbridge import Capability as Cap
 from mqbridge_conformance.env import Env
+from mqbridge_conformance.results import CannotTell
 from mqbridge_conformance.scenario import scenario
 
 LIMIT_BYTES, PAD = 50_000, 900
 LINGER_S = 5.0
 """Long enough that nothing is sent by itself while the buffer fills."""
+MANY = 20
 PIPELINED = 300
 
 
@@ -28,12 +30,17 @@ def back_pressure(env: Env) -> None:
     )
     with producer:
         receipts: list[mq.Receipt] = []
-        while len(receipts) <= most:
+        while True:
             receipt = producer.try_send(topic, env.payload(topic, "one", len(receipts), pad=PAD))
             if receipt is None:
                 break
             receipts.append(receipt)
-        env.check(len(receipts) <= most, f"more than {most} messages wait in {LIMIT_BYTES} bytes", anomaly="unbounded")
+            waiting = sum(not one.done for one in receipts)
+            # Room may be given back a moment before the receipts say why.
+            bound = most if waiting == len(receipts) else 2 * most
+            env.check(waiting <= bound, f"more than {most} messages wait in {LIMIT_BYTES} bytes", anomaly="unbounded")
+            if len(receipts) > MANY * most:
+                raise CannotTell("messages are confirmed as fast as they are sent, so that none has to wait")
         env.check(len(receipts) > 1, "no two messages wait in a buffer that has room for them")
         env.count("refused")
         # The same again waits until there is room, for which it sees to itself.
