@@ -115,6 +115,16 @@ def test_an_observer_that_sees_it_shows_none() -> None:
         assert tale.errors() == []
 
 
+def test_what_was_seen_once_and_is_counted_no_more_is_lost() -> None:
+    """It was stored when somebody looked, nobody was given it, and later the queue is empty, in numbers alone."""
+    for ready, errors in ((0, ["lost"]), (1, [])):
+        tale = story()
+        tale.look("looked", QUEUE, "m")
+        tale.wait(7)
+        tale.look("left", QUEUE, ready=ready, unsettled=0)
+        assert tale.errors() == errors
+
+
 def test_fewer_left_than_there_must_be() -> None:
     """Of three that can be nowhere else, two are left: one is lost, whichever it is."""
     for left, errors in ((2, ["lost"]), (3, [])):
