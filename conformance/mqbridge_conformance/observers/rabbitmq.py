@@ -197,11 +197,9 @@ class RabbitMQObserver(Observer):
 
 
 def _stream(connection: pika.BlockingConnection, name: str) -> list[tuple[Any, bytes]]:
-    """All of a stream. A channel hands out what its credit allows before it answers the next request, so a round of
-    request and answer that brings nothing is the end; the broker's own count, which lags behind, is a lower bound.
-
-    It lags behind retention too, and still counts what was removed: but then the offsets, which count from 0, have come
-    as far as it says.
+    """All of a stream: a round that is settled and brings nothing is the end. The broker's own count, which is sampled,
+    is a lower bound. It lags behind retention too, and still counts what was removed: but then the offsets, which count
+    from 0, have come as far as it says.
     """
     channel = connection.channel()
     channel.basic_qos(prefetch_count=1000)
@@ -214,21 +212,34 @@ def _stream(connection: pika.BlockingConnection, name: str) -> list[tuple[Any, b
         last_tag = method.delivery_tag
 
     channel.basic_consume(name, take, arguments={"x-stream-offset": "first"})
+    channel.basic_qos(prefetch_count=1)
     give_up_s = time.monotonic() + _TIMEOUT_S
-    quiet = 0
-    while quiet < 3:
+    while True:
         before = len(found)
-        count = channel.queue_declare(name, passive=True).method.message_count
+        count = _settled(channel, name)
         connection.process_data_events(0)
         if len(found) > before:
             channel.basic_ack(last_tag, multiple=True)
-            quiet = 0
         elif len(found) >= count or (found and found[-1][0].headers["x-stream-offset"] + 1 >= count):
-            quiet += 1
+            break
         elif time.monotonic() >= give_up_s:
             raise CannotTell(f"{len(found)} of the {count} messages of {name} came within {_TIMEOUT_S:g} s")
     channel.close()
     return found
+
+
+def _settled(channel: Any, name: str) -> int:
+    """What was there is delivered, as far as the prefetch goes; and how many the broker says there are.
+
+    A consumer begins with a question to the stream's process that nobody waits for; the answer has the channel deliver.
+    The next consumer calls that process, so that the answer has come when its turn is over, and what is asked of the
+    channel then is answered behind the deliveries (RabbitMQ, `rabbit_stream_queue`, `begin_stream`).
+    """
+    probe = channel.basic_consume(name, lambda *_: None, arguments={"x-stream-offset": "last"})
+    channel.queue_declare(name, passive=True)
+    count = int(channel.queue_declare(name, passive=True).method.message_count)
+    channel.basic_cancel(probe)
+    return count
 
 
 def _tokens(connection: pika.BlockingConnection, name: str) -> list[int] | None:
