@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,12 @@ import mqbridge as mq
 from mqbridge.native.runtime import rooms
 
 pytest_plugins = ["mqbridge_conformance.brokers.fixtures"]
+
+
+def pytest_configure() -> None:
+    """What a shell runs in the background ignores SIGINT, and all that it starts; some of that is ended by it here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
