@@ -9,7 +9,7 @@ Each get is a consumer of its own to a quorum queue until its message is settled
 own, which nobody answers. Beyond 32 of them on their way the channel keeps the rest (`rabbit_fifo_client`, SOFT_LIMIT),
 sends them in another order, and drops them when it is closed: then a message that was moved is there again, and the
 queue counts an attempt of what was given back. So messages are given back a few at a time, and a channel is let go when
-the queue does not count consumers of ours any more.
+the queue counts no more consumers than when we had one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ IN_FLIGHT = 100
 """Copies on their way at a time."""
 AT_A_TIME = 16
 """So many are given back, and seen to be, before the next."""
+COUNT_S = 0.5
+"""A quorum queue that cannot count at the moment says that it has no consumer, though it has us. A classic one may."""
 SETTLED_S = 5.0
-"""How long that is waited for. It takes milliseconds, but a consumer that begins meanwhile is taken for one of ours."""
+"""How long that is waited for. It takes milliseconds, but a consumer that begins or ends meanwhile, another look too,
+is taken for one of ours."""
 MOVE_S = 3600.0
 
 
@@ -87,7 +90,13 @@ class _Taking:
             self._take(method, properties, body)
             return
 
+        until_s = time.monotonic() + COUNT_S
+
         def count(frame: Any) -> None:
+            if not frame.method.consumer_count and time.monotonic() < until_s:
+                if self._channel.is_open:
+                    self._channel.queue_declare(self._name, passive=True, callback=count)
+                return
             self._left = min(self._left, frame.method.message_count)
             self.others = frame.method.consumer_count
             self._take(method, properties, body)
@@ -109,8 +118,8 @@ class _Taking:
 
 
 class _Settling:
-    """Gives back what is held, in order, `AT_A_TIME`, and ends when all that was taken is settled but for one, which is
-    on its way then."""
+    """Waits until what was acknowledged is settled, gives back what is held, in order, `AT_A_TIME`, and ends when that
+    is settled too: but for one, which is on its way then, and for what takes longer than `SETTLED_S`."""
 
     def __init__(
         self, channel: Any, name: str, taking: _Taking, held: Sequence[int], ended: Callable[[], None]
@@ -127,14 +136,16 @@ class _Settling:
         if self._others is None:
             self._ended()
         else:
-            self._go_on()
+            self._wait()
 
-    def _go_on(self) -> None:
-        """One step more: give some back, or only see that what was acknowledged is settled."""
+    def _give_back(self) -> None:
         few = self._held[self._given : self._given + AT_A_TIME]
-        if few and self._channel.is_open:
+        if self._channel.is_open:
             self._channel.basic_nack(few[-1], multiple=True, requeue=True)
         self._given += len(few)
+        self._wait()
+
+    def _wait(self) -> None:
         self._until_s = time.monotonic() + SETTLED_S
         self._look()
 
@@ -145,13 +156,14 @@ class _Settling:
     def _looked(self, frame: Any) -> None:
         assert self._others is not None, "something was taken"
         left = len(self._held) - self._given
-        if frame.method.consumer_count > self._others + left:
+        cannot_count = left and self._others and not frame.method.consumer_count
+        if cannot_count or frame.method.consumer_count > self._others + left:
             if time.monotonic() < self._until_s:
                 self._look()
                 return
-            self._others = frame.method.consumer_count - left
+            self._others = max(0, frame.method.consumer_count - left)
         if left:
-            self._go_on()
+            self._give_back()
         else:
             self._ended()
 

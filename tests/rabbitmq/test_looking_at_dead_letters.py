@@ -115,6 +115,39 @@ def test_a_consumer_that_begins_meanwhile_is_not_waited_for_for_ever(monkeypatch
     assert (channel.held, channel.ready + channel.coming) == ({}, bodies)
 
 
+def test_a_queue_that_cannot_count_is_asked_again() -> None:
+    """It says 0 of both now and then, whatever it has: the look is not cut short, and no more go back at once."""
+
+    class Leaderless(Behind):
+        def queue_declare(self, _name: str, *, passive: bool, callback: Callable[[Any], None]) -> None:
+            super().queue_declare(_name, passive=passive, callback=callback)
+            if self.counts % 2:
+                nothing = SimpleNamespace(method=SimpleNamespace(message_count=0, consumer_count=0))
+                self.answers[-1] = partial(callback, nothing)
+
+    bodies = [b"%d" % number for number in range(3 * AT_A_TIME)]
+    channel = Leaderless(bodies)
+    assert looked(channel, 100) == bodies
+    assert (channel.ready + channel.coming, channel.most_coming) == (bodies, AT_A_TIME)
+
+
+def test_a_classic_queue_does_not_count_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look ends, whether it has consumers or none."""
+    monkeypatch.setattr(dead_letters, "COUNT_S", 0.01)
+
+    class Classic(Behind):
+        def queue_declare(self, _name: str, *, passive: bool, callback: Callable[[Any], None]) -> None:
+            super().queue_declare(_name, passive=passive, callback=callback)
+            facts = SimpleNamespace(message_count=len(self.ready), consumer_count=self.others)
+            self.answers[-1] = partial(callback, SimpleNamespace(method=facts))
+
+    bodies = [b"%d" % number for number in range(2 * AT_A_TIME)]
+    for others in (0, 1):
+        channel = Classic(bodies)
+        channel.others = others
+        assert looked(channel, 100) == bodies
+
+
 def test_a_channel_that_closes_in_between_is_left_alone() -> None:
     """Whatever comes last: nothing is asked of it any more, for that would raise on the thread of the connection."""
     bodies = [b"%d" % number for number in range(AT_A_TIME + 1)]
