@@ -26,6 +26,7 @@ from mqbridge.semantics import reserved
 from mqbridge.spi import Completion, StoredMessage
 from mqbridge.topology import Queue
 from mqbridge_rabbitmq import errors, naming, records
+from mqbridge_rabbitmq.wire import usable
 
 if TYPE_CHECKING:
     from mqbridge_rabbitmq.engine import RabbitConnection
@@ -56,6 +57,13 @@ def token_of(properties: Any, body: bytes) -> int:
     return int.from_bytes(digest.digest()) >> 1
 
 
+def _ask_counts(channel: Any, name: str, answered: Callable[[Any], None]) -> None:
+    """How many messages and consumers the queue has. Of a channel that closes nothing is asked: the operation has ended
+    with it."""
+    if usable(channel):
+        channel.queue_declare(name, passive=True, callback=answered)
+
+
 class _Taking:
     """basic.get, one after the other, of at most as many as were ready at the beginning: what arrives meanwhile, maybe
     because of us, is not waited for.
@@ -81,7 +89,7 @@ class _Taking:
     def go_on(self) -> None:
         if self._left <= 0:
             self._end()
-        elif self._channel.is_open:
+        elif usable(self._channel):
             self._left -= 1
             self._channel.basic_get(self._name, self._got)
 
@@ -89,20 +97,17 @@ class _Taking:
         if self.others is not None:
             self._take(method, properties, body)
             return
-
         until_s = time.monotonic() + COUNT_S
 
         def count(frame: Any) -> None:
             if not frame.method.consumer_count and time.monotonic() < until_s:
-                if self._channel.is_open:
-                    self._channel.queue_declare(self._name, passive=True, callback=count)
+                _ask_counts(self._channel, self._name, count)
                 return
             self._left = min(self._left, frame.method.message_count)
             self.others = frame.method.consumer_count
             self._take(method, properties, body)
 
-        if self._channel.is_open:
-            self._channel.queue_declare(self._name, passive=True, callback=count)
+        _ask_counts(self._channel, self._name, count)
 
     def _take(self, method: Any, properties: Any, body: bytes) -> None:
         if self._taken(method, properties, body):
@@ -140,7 +145,7 @@ class _Settling:
 
     def _give_back(self) -> None:
         few = self._held[self._given : self._given + AT_A_TIME]
-        if self._channel.is_open:
+        if usable(self._channel):
             self._channel.basic_nack(few[-1], multiple=True, requeue=True)
         self._given += len(few)
         self._wait()
@@ -150,8 +155,7 @@ class _Settling:
         self._look()
 
     def _look(self) -> None:
-        if self._channel.is_open:  # else the operation has ended with it
-            self._channel.queue_declare(self._name, passive=True, callback=self._looked)
+        _ask_counts(self._channel, self._name, self._looked)
 
     def _looked(self, frame: Any) -> None:
         assert self._others is not None, "something was taken"
@@ -289,7 +293,7 @@ class _Move:
 
     def _copied(self, tag: int, error: MqbridgeError | None) -> None:
         self._under_way -= 1
-        if not self._channel.is_open:
+        if not usable(self._channel):
             return  # the operation has ended with it
         if error is None:
             self._moved += 1

@@ -31,6 +31,7 @@ class Behind:
         self.most_coming = 0
         self.others = 2
         self.is_open = True
+        self.connection = SimpleNamespace(is_open=True)
         self.counts = 0
         self.answers: deque[Callable[[], None]] = deque()
         self.empty: Callable[[Any], None]
@@ -65,8 +66,11 @@ class Behind:
         self.most_coming = max(self.most_coming, len(self.coming))
 
 
-def looked(channel: Behind, most: int, closed_after: int | None = None) -> list[bytes | None] | None:
-    """What a look gives; None if it never ends. The channel closes after so many answers, and one more comes then."""
+def looked(
+    channel: Behind, most: int, closed_after: int | None = None, whole: bool = False
+) -> list[bytes | None] | None:
+    """What a look gives; None if it never ends. The channel, or the whole connection, closes after so many answers, and
+    one more comes then."""
     found: list[list[StoredMessage]] = []
 
     def rpc(_what: str, steps: Callable[..., None], _done: Any, *, outcome: str) -> None:
@@ -78,7 +82,8 @@ def looked(channel: Behind, most: int, closed_after: int | None = None) -> list[
     for number in itertools.count():
         if not channel.answers:
             break
-        channel.is_open = channel.is_open and number != closed_after
+        if number == closed_after:
+            (channel.connection if whole else channel).is_open = False
         channel.answers.popleft()()
     assert len(found) < 2
     return [message.value for message in found[0]] if found else None
@@ -148,15 +153,17 @@ def test_a_classic_queue_does_not_count_us(monkeypatch: pytest.MonkeyPatch) -> N
         assert looked(channel, 100) == bodies
 
 
-def test_a_channel_that_closes_in_between_is_left_alone() -> None:
+@pytest.mark.parametrize("whole", [False, True], ids=["channel", "connection"])
+def test_a_channel_that_closes_in_between_is_left_alone(whole: bool) -> None:
     """Whatever comes last: nothing is asked of it any more, for that would raise on the thread of the connection."""
     bodies = [b"%d" % number for number in range(AT_A_TIME + 1)]
-    whole = Behind(bodies)
-    looked(whole, 100)
+    undisturbed = Behind(bodies)
+    looked(undisturbed, 100)
 
     class Closing(Behind):
         def _check(self) -> None:
             assert self.is_open, "asked of a closed channel"
+            assert self.connection.is_open, "asked of a closed connection"
 
         def queue_declare(self, *arguments: Any, **named: Any) -> None:
             self._check()
@@ -170,8 +177,8 @@ def test_a_channel_that_closes_in_between_is_left_alone() -> None:
             self._check()
             super().basic_nack(*arguments, **named)
 
-    answers = len(bodies) + whole.counts
-    ends = [looked(Closing(bodies), 100, closed_after) for closed_after in range(answers)]
+    answers = len(bodies) + undisturbed.counts
+    ends = [looked(Closing(bodies), 100, closed_after, whole) for closed_after in range(answers)]
     assert ends == [None] * (answers - 1) + [bodies]  # behind the last answer nothing is asked
 
 
